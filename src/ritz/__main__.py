@@ -1,0 +1,3 @@
+from ritz.cli import main
+
+main()

@@ -1,0 +1,5 @@
+"""Gaussian processes, particle methods, manifold and spectral estimators."""
+
+from ritz.core.lazy import lazy_exports
+
+__getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

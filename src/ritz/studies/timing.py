@@ -1,0 +1,166 @@
+"""Paired timing: ours and the peer alternate in one process, and the ratio is the median over the pairs.
+
+A ratio from alternating runs survives a busy or throttled machine, where two separate timings do not.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ritz.core import Result, integer, real
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Result):
+    """What a paired timing measured: seconds are medians, `ratio` is the median of peer / ours over the pairs (above 1: ours is faster)."""
+
+    name: str
+    peer: str
+    ratio: float
+    seconds: float
+    peer_seconds: float
+    pairs: int
+    threads: int
+    target: float | None = None
+    extra: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the ratio reaches the target; None where there is none."""
+        return None if self.target is None else self.ratio >= self.target
+
+
+def compare(
+    name: str,
+    ours: Callable[[], object],
+    peer: Callable[[], object],
+    *,
+    peer_name: str,
+    target: float | None = None,
+    pairs: int = 7,
+    warmup: int = 1,
+    shortest: float = 0.02,
+    extra: dict[str, float] | None = None,
+) -> Comparison:
+    """Time two functions in alternation.
+
+    Parameters
+    ----------
+    name, peer_name : str
+        What is compared with what.
+    ours, peer : callable
+        Take no argument; each call does the whole work.
+    target : float, optional
+        The ratio peer / ours to reach.
+    pairs : int
+        How many alternating pairs are timed.
+    warmup : int
+        Calls of each before timing.
+    shortest : float
+        Seconds a single measurement should last at least; faster functions are called several times in a row.
+    extra : dict, optional
+        Further figures to report: errors, bandwidths, memory.
+    """
+    integer(pairs, "pairs", at_least=1)
+    real(shortest, "shortest", at_least=0)
+    for _ in range(warmup):
+        ours()
+        peer()
+    calls = [_calls_for(function, shortest) for function in (ours, peer)]
+    measured = [(_seconds(ours, calls[0]), _seconds(peer, calls[1])) for _ in range(pairs)]
+    return Comparison(
+        name,
+        peer_name,
+        ratio=statistics.median(theirs / mine for mine, theirs in measured),
+        seconds=statistics.median(mine for mine, _ in measured),
+        peer_seconds=statistics.median(theirs for _, theirs in measured),
+        pairs=pairs,
+        threads=current_threads(),
+        target=target,
+        extra=extra or {},
+    )
+
+
+def benchmark(function: Callable[[], Comparison | list[Comparison]]) -> Callable[[], Comparison | list[Comparison]]:
+    """Mark a function of a file `benchmarks/<room>/bench_*.py` as a benchmark: it takes no argument and returns one comparison or several."""
+    function.is_benchmark = True
+    return function
+
+
+def find_benchmarks(folder: Path, only: list[str] | None = None) -> dict[str, list[Callable]]:
+    """Import the benchmark files below `folder` and return their benchmarks by ``room/file``.
+
+    Parameters
+    ----------
+    folder : path
+        Usually ``benchmarks``.
+    only : list of str, optional
+        Rooms or file names ("graphs", "soap") to keep.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left.
+    """
+    files = sorted(folder.glob("*/bench_*.py"))
+    names = {file: (file.parent.name, file.stem.removeprefix("bench_")) for file in files}
+    kept = [file for file in files if not only or any(word.replace("-", "_") in names[file] for word in only)]
+    if not kept:
+        raise ValueError(f"no benchmark{' of ' + ', '.join(only) if only else ''} below '{folder}'")
+    return {"/".join(names[file]): _marked(file) for file in kept}
+
+
+@contextmanager
+def fixed_threads(count: int) -> Iterator[None]:
+    """Fix the number of threads of BLAS, OpenMP, torch and numba inside the block."""
+    import numba
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads(), numba.get_num_threads()
+    torch.set_num_threads(count)
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    try:
+        with threadpool_limits(count):
+            yield
+    finally:
+        torch.set_num_threads(before[0])
+        numba.set_num_threads(before[1])
+
+
+def current_threads() -> int:
+    """The number of threads torch works with: the figure reported beside a timing."""
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch else (os.cpu_count() or 1)
+
+
+def as_row(comparison: Comparison) -> dict[str, object]:
+    """A comparison as plain values with its verdict, for JSON."""
+    return asdict(comparison) | {"met": comparison.met}
+
+
+def _calls_for(function: Callable[[], object], shortest: float) -> int:
+    return max(1, round(shortest / max(_seconds(function, 1), 1e-7)))
+
+
+def _seconds(function: Callable[[], object], calls: int) -> float:
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    return (time.perf_counter() - start) / calls
+
+
+def _marked(file: Path) -> list[Callable]:
+    spec = importlib.util.spec_from_file_location(f"ritz_benchmarks.{file.parent.name}.{file.stem}", file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return [value for value in vars(module).values() if getattr(value, "is_benchmark", False) and value.__module__ == spec.name]
