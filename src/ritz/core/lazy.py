@@ -9,6 +9,7 @@ import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 
 def lazy_exports(room: str, file: str) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
@@ -25,7 +26,20 @@ def lazy_exports(room: str, file: str) -> tuple[Callable[[str], object], Callabl
     def __dir__() -> list[str]:
         return sorted(homes)
 
+    sys.modules[room].__class__ = _room_class(homes)
     return __getattr__, __dir__, sorted(homes)
+
+
+def _room_class(homes: dict[str, str]) -> type[ModuleType]:
+    class Room(ModuleType):
+        """A package in which a public function may have the name of the file it lives in (`ritz.graphs.fastrp`)."""
+
+        def __setattr__(self, name: str, value: object) -> None:
+            # The import system binds a file to its package under the file's name, which would hide the function.
+            if not (name in homes and isinstance(value, ModuleType)):
+                super().__setattr__(name, value)
+
+    return Room
 
 
 def _guarded_imports(source: str) -> dict[str, str]:

@@ -1,5 +1,31 @@
 """From an edge list to an answer: embeddings, walks, clustering, graph networks."""
 
+from typing import TYPE_CHECKING
+
 from ritz.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    # graphs in
+    from ritz.graphs.adjacency import Adjacency as Adjacency
+    from ritz.graphs.adjacency import as_adjacency as as_adjacency
+    from ritz.graphs.adjacency import symmetrized as symmetrized
+    from ritz.graphs.graph_files import read_graph as read_graph
+    from ritz.graphs.graph_files import read_labels as read_labels
+
+    # matrices of a graph, and products with them
+    from ritz.graphs.laplacian import laplacian as laplacian
+    from ritz.graphs.laplacian import transition as transition
+    from ritz.graphs.sparse_products import sparse_projection as sparse_projection
+    from ritz.graphs.sparse_products import spmm as spmm
+
+    # node embeddings
+    from ritz.graphs.fastrp import FastRP as FastRP
+    from ritz.graphs.fastrp import FastRPSearch as FastRPSearch
+    from ritz.graphs.fastrp import fastrp as fastrp
+    from ritz.graphs.fastrp import search_fastrp as search_fastrp
+
+    # scores
+    from ritz.graphs.node_classification import NodeClassificationScore as NodeClassificationScore
+    from ritz.graphs.node_classification import node_classification_score as node_classification_score
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

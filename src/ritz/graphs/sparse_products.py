@@ -1,0 +1,94 @@
+"""Products of a sparse matrix with a dense block, row-parallel, and very sparse random projections."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.sparse
+from numba import njit, prange
+
+from ritz.core import array, integer, random_generator, real, sparse_matrix
+
+
+def spmm(A, X) -> np.ndarray:
+    """Return the product of a sparse matrix (m, n) with a dense block (n, k) in float32, parallel over rows.
+
+    The result does not depend on the number of threads, bit for bit. Cost: nnz * k multiply-adds, bound by the gathered rows of X.
+
+    Parameters
+    ----------
+    A : SciPy sparse array or matrix, or array-like (m, n)
+        The matrix.
+    X : array-like (n, k)
+        The block.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or an entry is not finite.
+
+    Examples
+    --------
+    >>> spmm(scipy.sparse.eye_array(2), [[1.0], [2.0]])
+    array([[1.],
+           [2.]], dtype=float32)
+    """
+    A = sparse_matrix(A, "A")
+    X = np.ascontiguousarray(array(X, "X", ndim=2, shape=(A.shape[1], None), allow_empty=True), dtype=np.float32)
+    product = np.empty((A.shape[0], X.shape[1]), dtype=np.float32)
+    multiply_rows(A.indptr, A.indices, A.data.astype(np.float32), X, np.arange(A.shape[0]), product)
+    return product
+
+
+def sparse_projection(n: int, dim: int, sparsity: float, *, rng=None) -> scipy.sparse.csr_array:
+    """Draw a very sparse random projection (n, dim): entries +-sqrt(s) with probability 1/(2s) each, else 0 (Li, Hastie and Church 2006).
+
+    Parameters
+    ----------
+    n, dim : int
+        Its shape.
+    sparsity : float
+        The s above, at least 1: s = 3 is Achlioptas' projection, s = sqrt(n) the very sparse one.
+    rng : Generator, int or None
+        Source of randomness.
+
+    Returns
+    -------
+    csr_array (n, dim) float32
+        Not scaled by 1 / sqrt(dim).
+
+    Examples
+    --------
+    >>> sparse_projection(100, 8, 4.0, rng=0).shape
+    (100, 8)
+    """
+    n, dim = integer(n, "n", at_least=1), integer(dim, "dim", at_least=1)
+    s = real(sparsity, "sparsity", at_least=1)
+    rng = random_generator(rng)
+    count = rng.binomial(n * dim, 1 / s)
+    places = np.sort(rng.choice(n * dim, size=count, replace=False, shuffle=False))
+    signs = rng.integers(0, 2, size=count) * 2 - 1
+    entries = (signs * math.sqrt(s)).astype(np.float32)
+    return scipy.sparse.csr_array((entries, np.divmod(places, dim)), shape=(n, dim))
+
+
+@njit(cache=True, nogil=True, parallel=True, fastmath={"contract", "nsz"})
+def multiply_rows(indptr, indices, values, X, rows, product):
+    """Write the given rows of (sparse matrix) @ X into the same rows of `product`, four neighbors to each load and store of the sum."""
+    columns = X.shape[1]
+    for position in prange(rows.shape[0]):
+        row = rows[position]
+        total = product[row]
+        total[:] = 0.0
+        start, stop = indptr[row], indptr[row + 1]
+        paired = start + (stop - start) // 4 * 4
+        for entry in range(start, paired, 4):
+            a, b, c, d = values[entry], values[entry + 1], values[entry + 2], values[entry + 3]
+            first, second, third, fourth = X[indices[entry]], X[indices[entry + 1]], X[indices[entry + 2]], X[indices[entry + 3]]
+            for column in range(columns):
+                total[column] += (a * first[column] + b * second[column]) + (c * third[column] + d * fourth[column])
+        for entry in range(paired, stop):
+            a, first = values[entry], X[indices[entry]]
+            for column in range(columns):
+                total[column] += a * first[column]
