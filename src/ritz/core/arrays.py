@@ -99,11 +99,16 @@ def like(result: np.ndarray, reference: object):
 
 
 def to_csr(value: object, name: str = "A") -> scipy.sparse.csr_array:
-    """Return a CSR array with sorted indices and summed duplicates of a sparse or dense matrix or a torch tensor (dense or sparse)."""
+    """Return a CSR array with sorted indices and summed duplicates of a sparse or dense matrix or a torch tensor (dense or sparse).
+
+    A matrix that is so already is shared, not copied; the input is never changed.
+    """
     if is_torch(value) and value.layout != _strided():
         value = _sparse_from_torch(value)
     matrix = scipy.sparse.csr_array(value if scipy.sparse.issparse(value) else to_numpy(value, name))
-    matrix.sum_duplicates()
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
     return matrix
 
 

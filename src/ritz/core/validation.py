@@ -180,8 +180,11 @@ def sparse_matrix(value: object, name: str, *, square: bool = False) -> scipy.sp
         value = to_numpy(value, name)
     if len(value.shape) != 2:
         raise ValueError(f"{name} must be a matrix, got {len(value.shape)} dimension(s), shape {tuple(value.shape)}")
+    if not is_torch(value) and value.dtype.kind not in "biufc":
+        raise TypeError(f"{name} must be a matrix of numbers, got dtype {value.dtype}")
     A = to_csr(value, name)
-    A.data = _floating(A.data, name, allow_complex=False)
+    entries = _floating(A.data, name, allow_complex=False)
+    A = scipy.sparse.csr_array((entries, A.indices, A.indptr), shape=A.shape)
     _check_finite(A.data, name)
     if square and A.shape[0] != A.shape[1]:
         raise ValueError(f"{name} must be square, got shape {A.shape}")

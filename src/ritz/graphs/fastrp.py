@@ -128,7 +128,9 @@ class FastRP(TransformerMixin, BaseEstimator):
     def transform(self, adjacency):
         """Embed another graph on the same nodes with the same projection: (n, n_components) float32."""
         check_is_fitted(self)
-        return like(self._finish(self._sum_of_powers(self._same_nodes(adjacency))), adjacency)
+        graph = self._same_nodes(adjacency)
+        octave = _octave(graph, self.degree_power)
+        return like(self._finish(self._sum_of_powers(graph, octave), graph, octave), adjacency)
 
     def update(self, adjacency) -> FastRP:
         """Take in a changed graph on the same nodes: exactly what `fit` would give with the same projection.
@@ -138,35 +140,35 @@ class FastRP(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         graph = self._same_nodes(adjacency)
         needed = _rows_to_recompute(self._graph, graph, len(self.weights))
-        sums = self._sum_of_powers(graph, needed)
+        sums = self._sum_of_powers(graph, self._octave, needed)
         rows = np.flatnonzero(needed[-1])
         self._sums[rows] = sums[rows]
         self._graph = graph
-        self.embedding_ = self._finish(self._sums, graph)
+        self.embedding_ = self._finish(self._sums, graph, self._octave)
         return self
 
     def _keep(self, graph: scipy.sparse.csr_array) -> FastRP:
         self._graph = graph
         self._octave = _octave(graph, self.degree_power)
-        self._sums = self._sum_of_powers(graph)
-        self.embedding_ = self._finish(self._sums, graph)
+        self._sums = self._sum_of_powers(graph, self._octave)
+        self.embedding_ = self._finish(self._sums, graph, self._octave)
         return self
 
-    def _sum_of_powers(self, graph: scipy.sparse.csr_array, needed: list[np.ndarray] | None = None) -> np.ndarray:
+    def _sum_of_powers(self, graph: scipy.sparse.csr_array, octave: int, needed: list[np.ndarray] | None = None) -> np.ndarray:
         """sum_k w_k U_k, up to the constant that `_finish` applies; only the rows marked in `needed[k]` of each U_k where that is given."""
         total = np.zeros((graph.shape[0], self.n_components), dtype=np.float32)
         every = np.arange(graph.shape[0])
-        start = _weighted_projection(graph, self.projection_, self.degree_power, self._octave)
+        start = _weighted_projection(graph, self.projection_, self.degree_power, octave)
         for k, power in enumerate(_powers(graph, start, len(self.weights), needed), start=1):
             if self.weights[k - 1] != 0:
                 rows = every if needed is None else np.flatnonzero(needed[-1])
                 _add_rows(power, rows, np.float32(self.weights[k - 1]), self.normalize_powers, total)
         return total
 
-    def _finish(self, sums: np.ndarray, graph: scipy.sparse.csr_array) -> np.ndarray:
+    def _finish(self, sums: np.ndarray, graph: scipy.sparse.csr_array, octave: int) -> np.ndarray:
         embedding = sums.copy()
         if not self.normalize_powers and self.degree_power != 0 and graph.nnz:
-            embedding *= np.float32(2.0**self._octave * graph.sum() ** -self.degree_power)
+            embedding *= np.float32(2.0**octave * graph.sum() ** -self.degree_power)
         if self.standardize:
             deviation = embedding.std(axis=0, dtype=np.float64)
             embedding = ((embedding - embedding.mean(axis=0, dtype=np.float64)) / np.where(deviation > 0, deviation, 1)).astype(np.float32)
@@ -187,7 +189,7 @@ class FastRP(TransformerMixin, BaseEstimator):
 
     def _check_options(self) -> None:
         integer(self.n_components, "n_components", at_least=1)
-        if not np.any(array(list(self.weights) if isinstance(self.weights, tuple) else self.weights, "weights", ndim=1)):
+        if not np.any(array(self.weights, "weights", ndim=1)):
             raise ValueError("weights must not all be zero")
         real(self.degree_power, "degree_power", at_least=-1, at_most=1)
         if isinstance(self.sparsity, str):
@@ -284,8 +286,10 @@ def search_fastrp(
     >>> search_fastrp(graph, np.repeat([0, 1, 2], 20), n_components=16, train_fraction=0.5, rng=0).parameters["n_components"]
     16
     """
-    degree_powers = tuple(array(list(degree_powers), "degree_powers", ndim=1).tolist())
-    last_weights = tuple(array(list(last_weights), "last_weights", ndim=1).tolist())
+    weights, degree_powers, last_weights = (
+        tuple(array(value, name, ndim=1).tolist())
+        for value, name in ((weights, "weights"), (degree_powers, "degree_powers"), (last_weights, "last_weights"))
+    )
     seed = int(random_generator(rng).integers(2**63))
     graph = as_adjacency(adjacency).matrix
     scores = np.empty((len(degree_powers), len(last_weights)))

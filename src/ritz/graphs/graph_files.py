@@ -95,26 +95,33 @@ def _read_npz(path: Path, _key: str | None):
 
 
 def _read_edge_list(path: Path, _key: str | None):
-    separator = _separator(path)
+    first = _first_edge(path)
+    if not first:
+        raise ValueError(f"'{path}' holds no edge")
+    separator = "," if "," in first else None
     try:
         with _opened(path, text=True) as file:
             table = np.loadtxt(file, comments=COMMENTS, delimiter=separator, ndmin=2, dtype=np.float64)
     except ValueError:
         table = None  # words as labels, or a line that does not parse: the careful reader tells which
-    if table is None or table.shape[1] not in (2, 3) or not len(table) or not np.array_equal(table[:, :2], np.round(table[:, :2])):
-        sources, targets, weights = _read_lines(path, separator)
-    else:
+    if table is not None and _is_plain(table):
         sources, targets = table[:, 0].astype(np.int64), table[:, 1].astype(np.int64)
         weights = table[:, 2] if table.shape[1] == 3 else np.ones(len(table))
+    else:
+        sources, targets, weights = _read_lines(path, separator)
     nodes, positions = np.unique(np.concatenate([sources, targets]), return_inverse=True)
     row, column = positions.reshape(2, -1)
     return scipy.sparse.coo_array((weights, (row, column)), shape=(len(nodes), len(nodes))), nodes
 
 
+def _is_plain(table: np.ndarray) -> bool:
+    """True for integer labels and, where there is a third column, weights that are finite and not negative."""
+    is_edge_list = table.shape[1] in (2, 3) and np.array_equal(table[:, :2], np.round(table[:, :2]))
+    return is_edge_list and bool(np.all(np.isfinite(table[:, 2:]) & (table[:, 2:] >= 0)))
+
+
 def _read_lines(path: Path, separator: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     edges = [_parse_edge(fields, f"'{path}', line {number}") for number, fields in _fields(path, separator)]
-    if not edges:
-        raise ValueError(f"'{path}' holds no edge")
     sources, targets, weights = zip(*edges)
     labels = [_as_integers(side) for side in (sources, targets)]
     if any(side is None for side in labels):
@@ -149,15 +156,11 @@ def _fields(path: Path, separator: str | None) -> Iterator[tuple[int, list[str]]
                 yield number, [field.strip() for field in line.split(separator)]
 
 
-def _separator(path: Path) -> str | None:
-    first = next((line for line in _first_lines(path) if line.strip() and not line.startswith(COMMENTS)), "")
-    return "," if "," in first else None
-
-
-def _first_lines(path: Path) -> Iterator[str]:
+def _first_edge(path: Path) -> str:
+    """The first line that is no comment, empty if there is none."""
     try:
         with _opened(path, text=True) as file:
-            yield from file
+            return next((line for line in file if line.strip() and not line.startswith(COMMENTS)), "")
     except (UnicodeDecodeError, gzip.BadGzipFile) as error:
         raise ValueError(f"'{path}' is no text file: {error}") from error
 
@@ -169,7 +172,7 @@ def _mat_matrix(path: Path, key: str | None):
         raise ValueError(f"'{path}' is no MATLAB file that SciPy can read: {error}") from error
     if key is not None:
         if key not in held:
-            raise ValueError(f"'{path}' has no matrix '{key}'; it has {', '.join(sorted(held))}")
+            raise ValueError(f"key: '{path}' has no matrix '{key}'; it has {', '.join(sorted(held))}")
         return held[key]
     square = [name for name, value in held.items() if getattr(value, "ndim", 0) == 2 and value.shape[0] == value.shape[1] > 1]
     if len(square) != 1:

@@ -73,7 +73,7 @@ def node_classification_score(
 
 def _indicator(y: np.ndarray, n: int) -> np.ndarray:
     if y.ndim not in (1, 2) or len(y) != n:
-        raise ValueError(f"y must have shape ({n},) or ({n}, labels), got {y.shape}")
+        raise ValueError(f"y must have shape ({n},) or ({n}, labels), as embedding has {n} row(s), got {y.shape}")
     if y.ndim == 1:
         return y[:, None] == np.unique(y)
     if not np.isin(y, (0, 1)).all():

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 from numba import njit, prange
 
-from ritz.core import array, integer, random_generator, real, sparse_matrix
+from ritz.core import array, integer, random_generator, real, sparse_matrix, to_numpy
 
 
 def spmm(A, X) -> np.ndarray:
@@ -35,7 +35,9 @@ def spmm(A, X) -> np.ndarray:
            [2.]], dtype=float32)
     """
     A = sparse_matrix(A, "A")
-    X = np.ascontiguousarray(array(X, "X", ndim=2, shape=(A.shape[1], None), allow_empty=True), dtype=np.float32)
+    X = np.ascontiguousarray(to_numpy(array(X, "X", ndim=2, allow_empty=True)), dtype=np.float32)
+    if X.shape[0] != A.shape[1]:
+        raise ValueError(f"X must have as many rows as A has columns, {A.shape[1]}, got shape {X.shape}")
     product = np.empty((A.shape[0], X.shape[1]), dtype=np.float32)
     multiply_rows(A.indptr, A.indices, A.data.astype(np.float32), X, np.arange(A.shape[0]), product)
     return product

@@ -18,5 +18,6 @@ if TYPE_CHECKING:
     from ritz.studies.timing import Comparison as Comparison
     from ritz.studies.timing import benchmark as benchmark
     from ritz.studies.timing import compare as compare
+    from ritz.studies.timing import within as within
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

@@ -89,6 +89,12 @@ def compare(
     )
 
 
+def within(name: str, ours: Callable[[], object], *, limit: float, extra: dict[str, float] | None = None) -> Comparison:
+    """Time one call of `ours` against a limit in seconds: the ratio is limit / seconds, its target 1."""
+    seconds = _seconds(ours, 1)
+    return Comparison(name, f"limit of {limit:g} s", limit / seconds, seconds, limit, 1, current_threads(), 1.0, extra or {})
+
+
 def benchmark(function: Callable[[], Comparison | list[Comparison]]) -> Callable[[], Comparison | list[Comparison]]:
     """Mark a function of a file `benchmarks/<room>/bench_*.py` as a benchmark: it takes no argument and returns one comparison or several."""
     function.is_benchmark = True
