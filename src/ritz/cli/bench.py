@@ -13,7 +13,7 @@ def run_benchmarks(
     only: list[str] = typer.Argument(None, help="Rooms or methods, e.g. graphs soap; all if none is named."),
     folder: Path = typer.Option(Path("benchmarks"), help="Where the benchmark files are."),
     runs: Path = typer.Option(Path("runs"), help="Results are written to benchmarks/ in this folder."),
-    threads: int = typer.Option(1, min=1, help="Threads of BLAS, torch and numba, fixed for both sides."),
+    threads: int = typer.Option(None, min=1, help="Threads of BLAS, torch and numba for both sides; default: what each benchmark is stated for."),
     json: bool = typer.Option(False, "--json", help="Print JSON and nothing else."),
     strict: bool = typer.Option(False, help="End with exit code 3 if a target is missed."),
 ) -> None:
@@ -22,16 +22,16 @@ def run_benchmarks(
     from ritz.studies.timing import Comparison, as_row, find_benchmarks, fixed_threads
 
     comparisons = []
-    with fixed_threads(threads):
-        for name, functions in find_benchmarks(folder, only).items():
-            rows = []
-            for function in progress(functions, f"bench {name}"):
+    for name, functions in find_benchmarks(folder, only).items():
+        rows = []
+        for function in progress(functions, f"bench {name}"):
+            with fixed_threads(threads or function.threads):
                 result = function()
                 rows += [as_row(c) for c in ([result] if isinstance(result, Comparison) else result)]
-            write_json(runs / "benchmarks" / f"{name.replace('/', '-')}.json", rows)
-            comparisons += rows
-            if not json:
-                _print(name, rows)
+        write_json(runs / "benchmarks" / f"{name.replace('/', '-')}.json", rows)
+        comparisons += rows
+        if not json:
+            _print(name, rows)
     if json:
         print_json(comparisons)
     if strict and any(row["met"] is False for row in comparisons):

@@ -77,20 +77,23 @@ def sparse_projection(n: int, dim: int, sparsity: float, *, rng=None) -> scipy.s
 
 @njit(cache=True, nogil=True, parallel=True, fastmath={"contract", "nsz"})
 def multiply_rows(indptr, indices, values, X, rows, product):
-    """Write the given rows of (sparse matrix) @ X into the same rows of `product`, four neighbors to each load and store of the sum."""
+    """Write the given rows of (sparse matrix) @ X into the same rows of `product`, eight neighbors to each load and store of the sum."""
     columns = X.shape[1]
     for position in prange(rows.shape[0]):
         row = rows[position]
         total = product[row]
         total[:] = 0.0
         start, stop = indptr[row], indptr[row + 1]
-        paired = start + (stop - start) // 4 * 4
-        for entry in range(start, paired, 4):
-            a, b, c, d = values[entry], values[entry + 1], values[entry + 2], values[entry + 3]
-            first, second, third, fourth = X[indices[entry]], X[indices[entry + 1]], X[indices[entry + 2]], X[indices[entry + 3]]
-            for column in range(columns):
-                total[column] += (a * first[column] + b * second[column]) + (c * third[column] + d * fourth[column])
-        for entry in range(paired, stop):
-            a, first = values[entry], X[indices[entry]]
-            for column in range(columns):
-                total[column] += a * first[column]
+        whole = start + (stop - start) // 8 * 8
+        for e in range(start, whole, 8):
+            a0, a1, a2, a3 = values[e], values[e + 1], values[e + 2], values[e + 3]
+            a4, a5, a6, a7 = values[e + 4], values[e + 5], values[e + 6], values[e + 7]
+            x0, x1, x2, x3 = X[indices[e]], X[indices[e + 1]], X[indices[e + 2]], X[indices[e + 3]]
+            x4, x5, x6, x7 = X[indices[e + 4]], X[indices[e + 5]], X[indices[e + 6]], X[indices[e + 7]]
+            for j in range(columns):
+                first = (a0 * x0[j] + a1 * x1[j]) + (a2 * x2[j] + a3 * x3[j])
+                total[j] += first + ((a4 * x4[j] + a5 * x5[j]) + (a6 * x6[j] + a7 * x7[j]))
+        for e in range(whole, stop):
+            a, x = values[e], X[indices[e]]
+            for j in range(columns):
+                total[j] += a * x[j]

@@ -10,9 +10,10 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ritz.core import Result, integer, real
@@ -95,9 +96,17 @@ def within(name: str, ours: Callable[[], object], *, limit: float, extra: dict[s
     return Comparison(name, f"limit of {limit:g} s", limit / seconds, seconds, limit, 1, current_threads(), 1.0, extra or {})
 
 
-def benchmark(function: Callable[[], Comparison | list[Comparison]]) -> Callable[[], Comparison | list[Comparison]]:
-    """Mark a function of a file `benchmarks/<room>/bench_*.py` as a benchmark: it takes no argument and returns one comparison or several."""
-    function.is_benchmark = True
+def benchmark(function: Callable | None = None, *, threads: int = 1) -> Callable:
+    """Mark a function of a file `benchmarks/<room>/bench_*.py` as a benchmark: it takes no argument and returns one comparison or several.
+
+    Parameters
+    ----------
+    threads : int
+        How many threads both sides work with, unless `ritz bench --threads` says otherwise.
+    """
+    if function is None:
+        return partial(benchmark, threads=threads)
+    function.threads = threads
     return function
 
 
@@ -169,4 +178,4 @@ def _marked(file: Path) -> list[Callable]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    return [value for value in vars(module).values() if getattr(value, "is_benchmark", False) and value.__module__ == spec.name]
+    return [value for value in vars(module).values() if hasattr(value, "threads") and getattr(value, "__module__", None) == spec.name]
