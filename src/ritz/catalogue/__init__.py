@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import tomllib
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -93,6 +94,32 @@ def method(slug: str) -> Method:
 def blocks(room: str) -> tuple[str, ...]:
     """Return the public names of a room that are shared building blocks, not methods."""
     return tuple(_table(room)["blocks"])
+
+
+def signature(value: object) -> str:
+    """Return how a public object is called, without annotations and one argument a line where it is long; empty where it has no signature.
+
+    Examples
+    --------
+    >>> signature(method)
+    '(slug)'
+    """
+    try:
+        found = inspect.signature(value)
+    except (TypeError, ValueError):
+        return ""
+    plain = [parameter.replace(annotation=parameter.empty) for parameter in found.parameters.values()]
+    line = str(found.replace(parameters=plain, return_annotation=found.empty))
+    return line if len(line) <= 100 else f"(\n    {_wrapped(plain)}\n)"
+
+
+def _wrapped(parameters: list[inspect.Parameter]) -> str:
+    lines = []
+    for parameter in parameters:
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in lines:
+            lines.append("*")
+        lines.append(str(parameter))
+    return ",\n    ".join(lines)
 
 
 @cache

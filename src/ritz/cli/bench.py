@@ -6,7 +6,8 @@ from pathlib import Path
 
 import typer
 
-from ritz.cli.output import cell, print_json, print_table
+from ritz.cli.output import print_json, print_table
+from ritz.studies.verdicts import cell
 
 
 def run_benchmarks(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ritz.catalogue import Method, method, methods
+from ritz.catalogue import Method, method, methods, signature
 from ritz.cli.output import print_json, print_table
 
 
@@ -43,16 +43,6 @@ def _print_public(row: Method) -> None:
     for name, value in row.objects().items():
         print(f"\nritz.{row.room}.{name}{signature(value)}\n")
         print("\n".join("    " + line for line in (inspect.getdoc(value) or "").splitlines()))
-
-
-def signature(value: object) -> str:
-    """The call signature of a public object, empty where it has none."""
-    import inspect
-
-    try:
-        return str(inspect.signature(value))
-    except (TypeError, ValueError):
-        return ""
 
 
 def _source(row: Method) -> str:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from ritz.studies.verdicts import cell
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -37,17 +39,6 @@ def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequen
     for row in rows:
         table.add_row(*(escape(cell(value)) for value in row))
     console().print(table)
-
-
-def cell(value: object) -> str:
-    """Show one value of a table."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value)
 
 
 def _is_number(value: object) -> bool:

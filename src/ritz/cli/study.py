@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from ritz.cli.output import console, print_json, print_table
+from ritz.studies.verdicts import cell, claim_verdict, verdict, verdict_rows
 
 
 def study_methods(
@@ -23,7 +24,7 @@ def study_methods(
     json: bool = typer.Option(False, "--json", help="Print the reports as JSON and nothing else."),
 ) -> None:
     """Measure the claims of methods against the baselines they must beat."""
-    from ritz.studies.harness import Options, execute_many, verdict
+    from ritz.studies.harness import Options, execute_many
 
     chosen = _chosen(slugs, every, room)
     options = Options(scale=scale, device=device, seed=seed, folder=runs, jobs=min(jobs, len(chosen)))
@@ -54,19 +55,6 @@ def print_report(report: dict) -> None:
             _show((part, entry))
 
 
-def verdict_rows(reports: list[dict]) -> list[list[object]]:
-    """One row per claim: method, claim, measured, paper, holds; a report without claims says why."""
-    rows = []
-    for report in reports:
-        for claim in report["claims"]:
-            holds = {True: "holds", False: "DOES NOT HOLD", None: "not judged"}[claim["holds"]]
-            rows.append([report["slug"], claim["claim"], claim["measured"], claim["paper"], holds])
-        if report["status"] != "finished":
-            reason = (report.get("error") or "").strip().splitlines()
-            rows.append([report["slug"], reason[-1] if reason else "", None, None, report["status"].upper()])
-    return rows
-
-
 def _chosen(slugs: list[str] | None, every: bool, room: str | None) -> list[str]:
     from ritz.studies.registry import find_study, studied_methods
 
@@ -81,12 +69,15 @@ def _chosen(slugs: list[str] | None, every: bool, room: str | None) -> list[str]
 
 
 def _show(shown: tuple[str, object]) -> None:
+    from rich.markup import escape
+
     part, entry = shown
     if part == "tables":
         print_table(entry["title"], entry["columns"], entry["rows"], note=entry["note"])
     elif part == "claims":
-        mark = {True: "[green]holds[/]", False: "[red]does not hold[/]", None: "[yellow]not judged[/]"}[entry["holds"]]
-        console().print(f"{mark}: {entry['claim']} - measured {entry['measured']:.4g}" + (f" (paper: {entry['paper']})" if entry["paper"] else ""))
+        color = {True: "green", False: "red", None: "yellow"}[entry["holds"]]
+        paper = f" (paper: {entry['paper']})" if entry["paper"] else ""
+        console().print(f"[{color}]{claim_verdict(entry)}[/]: {escape(entry['claim'])} - measured {cell(entry['measured'])}{escape(paper)}")
     elif part == "notes":
         console().print(f"note: {entry}", markup=False)
 
@@ -95,7 +86,7 @@ def _print_outcome(reports: list[dict], json: bool) -> None:
     if json:
         print_json(reports)
         return
-    print_table("verdicts", ["method", "claim", "measured", "paper", "verdict"], verdict_rows(reports))
+    print_table("verdicts", ["method", "claim", "paper", "measured", "verdict"], verdict_rows(reports))
 
 
 @contextmanager

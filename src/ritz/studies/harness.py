@@ -91,18 +91,6 @@ def read_report(folder: Path, slug: str) -> dict | None:
         return None
 
 
-def verdict(report: dict | None) -> str:
-    """Say in one word how a study ended: holds, fails (a claim does not hold), measured (smoke scale), or the status of a run that did not finish."""
-    if report is None:
-        return "not run"
-    if report["status"] != "finished":
-        return report["status"]
-    holds = [claim["holds"] for claim in report["claims"]]
-    if not holds or None in holds:
-        return "measured"
-    return "holds" if all(holds) else "fails"
-
-
 def environment() -> dict[str, object]:
     """Describe what the numbers were measured on."""
     import torch

@@ -26,7 +26,7 @@ SETTINGS = {
 
 @study("fastrp", minutes=1.5)
 def study_fastrp(run: Run) -> None:
-    """FastRP classifies nodes about as well as NetMF, the closed form of DeepWalk, at a small part of its time (Chen et al. 2019, tables 3 and 4)."""
+    """FastRP classifies nodes about as well as NetMF, the closed form of DeepWalk, at a small part of its time (Chen et al. 2019)."""
     _classify(run, "digits neighbor graph", digits_graph(), floor=None)
     if run.scale == "smoke":
         return

@@ -1,0 +1,17 @@
+"""Fixtures of all tests."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _one_seed():
+    """Whatever a test leaves to torch's global stream is the same at every run."""
+    torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items):
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
