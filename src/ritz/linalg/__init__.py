@@ -1,5 +1,24 @@
 """Operators, eigenproblems, sketches and structured matrices."""
 
+from typing import TYPE_CHECKING
+
 from ritz.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    # structured operators
+    from ritz.linalg.operators import OperatorProduct as OperatorProduct
+    from ritz.linalg.operators import StructuredOperator as StructuredOperator
+
+    # Monarch matrices
+    from ritz.linalg.monarch import MonarchFactorization as MonarchFactorization
+    from ritz.linalg.monarch import MonarchOperator as MonarchOperator
+    from ritz.linalg.monarch import TransposedMonarch as TransposedMonarch
+    from ritz.linalg.monarch import compose as compose
+    from ritz.linalg.monarch import monarch_factorize as monarch_factorize
+    from ritz.linalg.monarch import monarch_project as monarch_project
+    from ritz.linalg.monarch_layers import MonarchLinear as MonarchLinear
+    from ritz.linalg.monarch_layers import ReverseSparsification as ReverseSparsification
+    from ritz.linalg.monarch_layers import densify as densify
+    from ritz.linalg.monarch_layers import monarchize as monarchize
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)
