@@ -93,8 +93,8 @@ def dpm_solver_v3_sample(
 
     Notes
     -----
-    A step costs ``order + 2`` multiply-adds of the size of x_T beside the denoiser's call. The coefficients of the steps, ``order + 2`` of the size of
-    one sample each, are computed once per statistics and grid.
+    A step costs ``order + 2`` multiply-adds of the size of x_T beside the denoiser's call. The coefficients of the steps, ``order + 2`` of one
+    sample's size each, are computed once per statistics and grid.
 
     Examples
     --------

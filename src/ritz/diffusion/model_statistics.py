@@ -20,12 +20,15 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch.autograd import forward_ad
 
 from ritz.core import Result, array, atomic_path, choice, existing_file, integer, progress, torch_generator
 from ritz.diffusion.denoisers import Denoiser, check_callable
 from ritz.diffusion.exponential_integrator import MultistepSolver, check_answer, compile_plan
 from ritz.diffusion.schedules import NoiseSchedule, timesteps
 from ritz.diffusion.solver_plan import dpm_solver_plan
+
+Visit = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
 
 RIDGE = 1e-12
 """Added to the variance of f: where f does not vary, s is 0 and b is f'."""
@@ -151,8 +154,8 @@ def compute_ems(
     Parameters
     ----------
     denoiser : callable
-        ``D(x, sigma)``, differentiable by `torch.func.jvp` in both arguments; called with sigma of shape (batch,). For guided sampling, the guided
-        denoiser: one EMS per guidance scale.
+        ``D(x, sigma)``, differentiable in both arguments by forward-mode automatic differentiation; called with sigma of shape (batch,). For guided
+        sampling, the guided denoiser: one EMS per guidance scale.
     schedule : NoiseSchedule
         Gives the range of noise levels.
     shape : tuple of int
@@ -186,7 +189,9 @@ def compute_ems(
     -----
     Cost: (grid_size + 1) samples (probes + 1) Jacobian-vector products and as many calls as there are samples and nodes, once per model. Memory:
     six (grid_size + 1, *shape) tables in float64.
-    The derivative of l is taken by plain central differences; the paper does not say whether it smooths them, and nothing here needed it.
+    A trajectory keeps its sign vectors from node to node: l, s and b are then smooth in lam however few samples there are, which orders above 1 need.
+    The derivative of l is taken by plain central differences, one-sided ones of second order at the ends; the paper does not say whether it
+    smooths them, and nothing here needed it.
     Where f does not vary, as for Gaussian data or a constant coordinate, s is 0 and b is f'.
 
     Examples
@@ -228,9 +233,10 @@ class _Walks:
         """Zeros for every node and coordinate."""
         return self.starts[0].new_zeros((len(self.lam), *self.starts[0].shape[1:]), dtype=torch.float64)
 
-    def run(self, visit: Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor], description: str) -> None:
-        """Call ``visit(node, y, sigma)`` along all trajectories; it returns D there."""
+    def run(self, visitor: Callable[[torch.Tensor], Visit], description: str) -> None:
+        """Call ``visitor(start)(node, y, sigma)`` along the trajectories of each batch; it returns D there."""
         for y in progress(self.starts, description):
+            visit = visitor(y)
             solver = MultistepSolver(self.plan, self.lam, compiled=self.compiled)
             for node, lam in enumerate(self.lam):
                 sigma = math.exp(-lam)
@@ -244,34 +250,48 @@ def _jacobian_diagonal(walks: _Walks, probes: int, generator: torch.Generator) -
     """l = E[diag(rho deps/dy)] = 1 - E[v * (dD/dy v)], since rho eps = y - D and v^2 = 1."""
     total = walks.table()
 
-    def visit(node: int, y: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        for _ in range(probes):
-            v = torch.randint(0, 2, y.shape, generator=generator, device=y.device).to(y.dtype) * 2 - 1
-            data, change = torch.func.jvp(lambda y: walks.denoiser(y, sigma), (y,), (v,))
-            total[node] += (v * change).sum(0)
-        return data
+    def visitor(start: torch.Tensor) -> Visit:
+        signs = 2.0 * torch.randint(0, 2, (probes, *start.shape), generator=generator, device=start.device).to(start.dtype) - 1
 
-    walks.run(visit, "EMS: Jacobian")
+        def visit(node: int, y: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+            for v in signs:
+                data, change = _directional_derivative(walks.denoiser, y, sigma, v)
+                total[node] += (v * change).sum(0)
+            return data
+
+        return visit
+
+    walks.run(visitor, "EMS: Jacobian")
     return 1 - total / (probes * sum(map(len, walks.starts)))
 
 
 def _regression(walks: _Walks, l: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """s and b of the least squares f' ~ s f + b."""
     spacing = walks.lam[1] - walks.lam[0]
-    dl = torch.gradient(l, spacing=spacing, dim=0)[0]
+    dl = torch.gradient(l, spacing=spacing, dim=0, edge_order=2)[0]
     moments = _Moments(walks)
 
     def visit(node: int, y: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         velocity = walks.denoiser(y, sigma) - y
-        data, change = torch.func.jvp(walks.denoiser, (y, sigma), (velocity, -sigma))
+        data, change = _directional_derivative(walks.denoiser, y, sigma, velocity, -sigma)
         y, data, velocity = y.double(), data.double(), velocity.double()
         f = (1 - l[node]) * y - data
         moments.add(node, f, (1 - l[node]) * velocity - change.double() - dl[node] * y)
         return data.to(sigma)
 
-    walks.run(visit, "EMS: regression")
+    walks.run(lambda _: visit, "EMS: regression")
     s = moments.covariance / (moments.variance + RIDGE)
     return s, moments.mean_df - s * moments.mean_f
+
+
+def _directional_derivative(
+    denoiser: Denoiser, y: torch.Tensor, sigma: torch.Tensor, dy: torch.Tensor, dsigma: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """D(y, sigma) and its derivative along (dy, dsigma), forward; `torch.func.jvp` does the same with more overhead."""
+    with forward_ad.dual_level():
+        level = sigma if dsigma is None else forward_ad.make_dual(sigma, dsigma)
+        data, change = forward_ad.unpack_dual(denoiser(forward_ad.make_dual(y, dy), level))
+        return data, torch.zeros_like(y) if change is None else change
 
 
 class _Moments:

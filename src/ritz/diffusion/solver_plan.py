@@ -162,7 +162,7 @@ def dpm_solver_plan(steps: int, *, order: int = 3, prediction: str = "data", low
     steps : int
         Number of steps, and of denoiser calls.
     order : int
-        Order of convergence, 1 to 4.
+        Order of convergence, 1 to 3; beyond that the low orders of the first steps decide the error.
     prediction : {"data", "noise"}
         What is integrated.
     lower_order_final : bool
@@ -179,7 +179,7 @@ def dpm_solver_plan(steps: int, *, order: int = 3, prediction: str = "data", low
     Update(order=1, points=(), start=-1, relaxation=0.0, estimator='taylor')
     """
     integer(steps, "steps", at_least=1)
-    integer(order, "order", at_least=1, at_most=4)
+    integer(order, "order", at_least=1, at_most=3)
     choice(prediction, "prediction", ("data", "noise"))
     orders = warm_up_orders(steps, order, flag(lower_order_final, "lower_order_final"))
     return SolverPlan(tuple(PlanStep(Update.over(p, older_nodes(p)), None, prediction) for p in orders))
@@ -218,7 +218,7 @@ def unipc_plan(
     3
     """
     integer(steps, "steps", at_least=1)
-    integer(order, "order", at_least=1, at_most=4)
+    integer(order, "order", at_least=1, at_most=3)
     choice(variant, "variant", ("bh1", "bh2"))
     choice(prediction, "prediction", ("data", "noise"))
     flag(corrector, "corrector")
