@@ -230,6 +230,14 @@ def _image(y, sigma):
     return SMOOTH(y.reshape(-1, 2), sigma).reshape(y.shape)
 
 
+def test_the_sampler_is_a_plan_like_any_other(small_ems):
+    """The same steps through the room's one loop, mixed with nothing."""
+    plan = module.dpm_solver_v3_plan([True] * 5 + [False], order=3, pseudo_predictor=False, pseudo_corrector=False, lower_order_final=True)
+    lam = small_ems.lam[::20].numpy()
+    result = multistep(SMOOTH, STARTS, lam, plan, predictions={"ems": module.EMSPrediction(small_ems)})
+    assert torch.allclose(result.x, dpm_solver_v3_sample(SMOOTH, STARTS, SCHEDULE, small_ems, steps=6).x, rtol=1e-12, atol=1e-12)
+
+
 def test_a_second_call_uses_the_same_coefficients(small_ems):
     first = dpm_solver_v3_sample(SMOOTH, STARTS, SCHEDULE, small_ems, steps=6).x
     kept = len(module._COMPILED[small_ems])
@@ -276,7 +284,7 @@ def test_wrong_types(change, name, small_ems):
 
 SPECIMENS = {
     "dpm_solver_v3_sample": Specimen(
-        lambda **arguments: dpm_solver_v3_sample(SMOOTH, schedule=SCHEDULE, ems=_degenerate("data"), **arguments),
+        lambda **arguments: dpm_solver_v3_sample(lambda y, sigma: y / (1 + sigma**2), schedule=SCHEDULE, ems=_degenerate("data"), **arguments),
         lambda: {
             "x_T": STARTS[:2].clone(),
             "steps": 4,

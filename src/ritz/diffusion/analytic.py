@@ -45,7 +45,9 @@ class GaussianMixtureDenoiser:
     def __init__(self, weights, means, covariances):
         self.means = _tensor(means, "means", ndim=2)
         components, dimension = self.means.shape
-        self.weights = _tensor(weights, "weights", shape=(components,)).to(self.means)
+        self.weights = _tensor(weights, "weights", ndim=1).to(self.means)
+        if len(self.weights) != components:
+            raise ValueError(f"weights must have one entry per row of means, {components}, got {len(self.weights)}")
         if not bool((self.weights > 0).all()):
             raise ValueError("weights must be positive")
         self.weights = self.weights / self.weights.sum()

@@ -41,7 +41,9 @@ def training_schedule(
     if prediction_type == "flow_prediction":
         return flow
     if trained_betas is not None:
-        betas = np.asarray(array(trained_betas, "trained_betas", ndim=1), dtype=np.float64)
+        betas = np.asarray(array(trained_betas, "trained_betas", shape=(num_train_timesteps,)), dtype=np.float64)
+        if not (betas.min() > 0 and betas.max() < 1):
+            raise ValueError(f"trained_betas must lie inside (0, 1), got values from {betas.min()} to {betas.max()}")
     elif beta_schedule == "linear":
         betas = np.linspace(beta_start, beta_end, num_train_timesteps)
     elif beta_schedule == "scaled_linear":
