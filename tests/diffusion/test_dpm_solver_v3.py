@@ -231,7 +231,7 @@ def _image(y, sigma):
 
 
 def test_the_sampler_is_a_plan_like_any_other(small_ems):
-    """The same steps through the room's one loop, mixed with nothing."""
+    """The same steps through the one loop of the room."""
     plan = module.dpm_solver_v3_plan([True] * 5 + [False], order=3, pseudo_predictor=False, pseudo_corrector=False, lower_order_final=True)
     lam = small_ems.lam[::20].numpy()
     result = multistep(SMOOTH, STARTS, lam, plan, predictions={"ems": module.EMSPrediction(small_ems)})
