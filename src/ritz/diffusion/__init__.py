@@ -1,5 +1,47 @@
 """Schedules, denoisers, samplers and bridges."""
 
+from typing import TYPE_CHECKING
+
 from ritz.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    # Exact denoisers of known data
+    from ritz.diffusion.analytic import EmpiricalDenoiser as EmpiricalDenoiser
+    from ritz.diffusion.analytic import GaussianMixtureDenoiser as GaussianMixtureDenoiser
+
+    # Networks as denoisers, and their guidance
+    from ritz.diffusion.denoisers import ClassifierFreeGuidance as ClassifierFreeGuidance
+    from ritz.diffusion.denoisers import ClassifierGuidance as ClassifierGuidance
+    from ritz.diffusion.denoisers import DynamicThresholding as DynamicThresholding
+    from ritz.diffusion.denoisers import EDMDenoiser as EDMDenoiser
+    from ritz.diffusion.denoisers import NetworkDenoiser as NetworkDenoiser
+
+    # Samplers, and the statistics that some need
+    from ritz.diffusion.dpm_solver_v3 import dpm_solver_v3_sample as dpm_solver_v3_sample
+    from ritz.diffusion.exponential_integrator import multistep as multistep
+    from ritz.diffusion.exponential_integrator import phi as phi
+    from ritz.diffusion.model_statistics import EMS as EMS
+    from ritz.diffusion.model_statistics import compute_ems as compute_ems
+    from ritz.diffusion.samples import Samples as Samples
+
+    # Samplers as schedulers of `diffusers`
+    from ritz.diffusion.schedulers import DPMSolverV3Scheduler as DPMSolverV3Scheduler
+
+    # Noise schedules and grids of times
+    from ritz.diffusion.schedules import EDM as EDM
+    from ritz.diffusion.schedules import VE as VE
+    from ritz.diffusion.schedules import Discrete as Discrete
+    from ritz.diffusion.schedules import Flow as Flow
+    from ritz.diffusion.schedules import NoiseSchedule as NoiseSchedule
+    from ritz.diffusion.schedules import VPCosine as VPCosine
+    from ritz.diffusion.schedules import VPLinear as VPLinear
+    from ritz.diffusion.schedules import timesteps as timesteps
+
+    # Plans of multistep solvers
+    from ritz.diffusion.solver_plan import PlanStep as PlanStep
+    from ritz.diffusion.solver_plan import SolverPlan as SolverPlan
+    from ritz.diffusion.solver_plan import Update as Update
+    from ritz.diffusion.solver_plan import dpm_solver_plan as dpm_solver_plan
+    from ritz.diffusion.solver_plan import unipc_plan as unipc_plan
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)
