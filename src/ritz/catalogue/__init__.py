@@ -96,6 +96,15 @@ def blocks(room: str) -> tuple[str, ...]:
     return tuple(_table(room)["blocks"])
 
 
+def room_table() -> str:
+    """Return the counts of methods by room and status as a Markdown table: what the README shows."""
+    statuses = ("works", "partial", "planned")
+    counts = {room: [len(methods(room=room, status=status)) for status in statuses] for room in ROOMS}
+    rows = [f"| `ritz.{room}` | {ROOMS[room]} | {' | '.join(map(str, numbers))} |" for room, numbers in counts.items()]
+    totals = " | ".join(str(sum(column)) for column in zip(*counts.values()))
+    return "\n".join(["| room | its methods | works | partial | planned |", "| --- | --- | ---: | ---: | ---: |", *rows, f"| | | {totals} |"])
+
+
 def signature(value: object) -> str:
     """Return how a public object is called, without annotations and one argument a line where it is long; empty where it has no signature.
 
