@@ -9,10 +9,14 @@ import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 
 def lazy_exports(room: str, file: str) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
-    """Return `__getattr__`, `__dir__` and `__all__` for the package `room` whose `__init__.py` is `file`."""
+    """Return `__getattr__`, `__dir__` and `__all__` for the package `room` whose `__init__.py` is `file`.
+
+    A public name wins over a file of the same name: importing ``room/eora.py`` would otherwise put the module in the place of the function `eora`.
+    """
     homes = _guarded_imports(Path(file).read_text(encoding="utf-8"))
 
     def __getattr__(name: str):
@@ -25,6 +29,12 @@ def lazy_exports(room: str, file: str) -> tuple[Callable[[str], object], Callabl
     def __dir__() -> list[str]:
         return sorted(homes)
 
+    class Room(ModuleType):
+        def __setattr__(self, name: str, value: object) -> None:
+            if not (name in homes and isinstance(value, ModuleType)):
+                super().__setattr__(name, value)
+
+    sys.modules[room].__class__ = Room
     return __getattr__, __dir__, sorted(homes)
 
 
