@@ -2,9 +2,9 @@
 
 The weighted problem: given D (o, i) and a positive semidefinite G (i, i), find B (o, r) and A (r, i) with the smallest ``||(D - B A) G^(1/2)||_F``.
 With U_r the r leading eigenvectors of ``D G D^T``, the answer is ``B = U_r, A = U_r^T D``: by Eckart and Young the best approximation of rank r
-to ``D G^(1/2)`` is ``U_r U_r^T D G^(1/2)``, and the weight cancels. No inverse of G is taken, so a singular G is as good as any, and what is lost is the sum
-of the eigenvalues left out. Low-rank compensation (D a compression error, G an input Gram matrix), output-feature principal components (D a weight, G
-an input covariance) and the joint compression of two matrices in a row are this one problem.
+to ``D G^(1/2)`` is ``U_r U_r^T D G^(1/2)``, and the weight cancels. No inverse of G is taken, so a singular G is as good as any, and what is lost
+is the sum of the eigenvalues left out. Low-rank compensation (D a compression error, G an input Gram matrix), principal components of output features
+(D a weight, G an input covariance) and the joint compression of two matrices in a row are this one problem.
 
 Everything here is written against the array-API namespace: NumPy in, NumPy out; torch in, torch out, on its device.
 The block Krylov route follows Musco and Musco, "Randomized Block Krylov Methods for Stronger and Faster Approximate Singular Value
