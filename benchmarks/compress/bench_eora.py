@@ -1,4 +1,4 @@
-"""EoRA's factors of one layer against the paper's literal route: eigenbasis of the Gram matrix, its inverse, and a full SVD of the projected error."""
+"""EoRA's factors of one layer against the paper's literal route: eigenbasis of the Gram matrix, inverse, full SVD of the projected error."""
 
 from functools import partial
 

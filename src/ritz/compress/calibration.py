@@ -57,10 +57,8 @@ class InputStatistics:
     def __post_init__(self) -> None:
         self.count = integer(self.count, "count", at_least=0)
         self.mean = torch.as_tensor(array(self.mean, "mean", ndim=1))
-        width = len(self.mean)
-        self.scatter = torch.as_tensor(array(self.scatter, "scatter", shape=(width, width)))
-        self.absolute_mean = torch.as_tensor(array(self.absolute_mean, "absolute_mean", shape=(width,)))
-        self.absolute_maximum = torch.as_tensor(array(self.absolute_maximum, "absolute_maximum", shape=(width,)))
+        for name, ndim in (("scatter", 2), ("absolute_mean", 1), ("absolute_maximum", 1)):
+            setattr(self, name, _of_width(getattr(self, name), name, ndim, len(self.mean)))
 
     @classmethod
     def empty(cls, width: int, *, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> InputStatistics:
@@ -72,6 +70,8 @@ class InputStatistics:
     def of(cls, inputs: torch.Tensor, *, dtype: torch.dtype = torch.float64) -> InputStatistics:
         """Statistics of the tokens in ``inputs (..., d)``."""
         inputs = torch.as_tensor(array(inputs, "inputs"))
+        if inputs.ndim == 0:
+            raise ValueError("inputs must have features in their last dimension, got a scalar")
         statistics = cls.empty(inputs.shape[-1], dtype=dtype, device=inputs.device)
         statistics.update(inputs)
         return statistics
@@ -81,7 +81,8 @@ class InputStatistics:
 
         Products are formed in the dtype of `inputs`, at least float32, and added in the dtype of the statistics.
         """
-        for chunk in inputs.detach().reshape(-1, inputs.shape[-1]).split(CHUNK):
+        tokens = inputs.detach().reshape(-1, inputs.shape[-1])
+        for chunk in tokens.split(CHUNK) if len(tokens) else ():
             self.merge(_of_chunk(chunk, self.mean.dtype, self.mean.device))
 
     def merge(self, other: InputStatistics) -> None:
@@ -493,6 +494,13 @@ def _of_chunk(chunk: torch.Tensor, dtype: torch.dtype, device: torch.device) -> 
     absolute = x.abs()
     parts = (shift.to(dtype) + rest, scatter, absolute.mean(0, dtype=dtype), absolute.amax(0).to(dtype))
     return InputStatistics(len(x), *(part.to(device) for part in parts))
+
+
+def _of_width(value, name: str, ndim: int, width: int) -> torch.Tensor:
+    found = torch.as_tensor(array(value, name, ndim=ndim))
+    if set(found.shape) != {width}:
+        raise ValueError(f"{name} must be as wide as mean, {width}, got shape {tuple(found.shape)}")
+    return found
 
 
 def _require_batches(count: int) -> None:

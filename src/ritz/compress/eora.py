@@ -192,8 +192,8 @@ def eora_factors(error: torch.Tensor, gram: torch.Tensor, rank: Rank, *, solver:
     True
     """
     choice(solver, "solver", SOLVERS)
-    error = torch.as_tensor(matrix(error, "error"))
-    gram = torch.as_tensor(matrix(gram, "gram"))
+    error = torch.as_tensor(matrix(error, "error")).detach()
+    gram = torch.as_tensor(matrix(gram, "gram")).detach()
     if solver == "krylov":
         return krylov_weighted_low_rank(error, gram, rank, rng=0).balanced()
     return weighted_low_rank(error, gram, rank).balanced()

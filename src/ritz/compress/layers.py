@@ -329,7 +329,7 @@ def _factor_pair(A, B) -> tuple[torch.Tensor, torch.Tensor]:
         raise ValueError(f"B must have as many columns as A has rows, {A.shape[0]}, got shape {tuple(B.shape)}")
     if A.dtype != B.dtype or A.device != B.device:
         raise ValueError(f"B must have the dtype and device of A, {A.dtype} on {A.device}, got {B.dtype} on {B.device}")
-    return A, B
+    return A.contiguous(), B.contiguous()
 
 
 def _bias(bias, rows: int) -> torch.Tensor:

@@ -40,7 +40,9 @@ def activation_score(weight: torch.Tensor, second_moment: torch.Tensor) -> torch
     tensor([[2.0000, 0.5000]])
     """
     weight = torch.as_tensor(array(weight, "weight", ndim=2)).detach()
-    second_moment = torch.as_tensor(array(second_moment, "second_moment", shape=(weight.shape[1],)))
+    second_moment = torch.as_tensor(array(second_moment, "second_moment", ndim=1))
+    if len(second_moment) != weight.shape[1]:
+        raise ValueError(f"second_moment must have one entry per column of weight, {weight.shape[1]}, got {len(second_moment)}")
     if (second_moment < 0).any():
         raise ValueError(f"second_moment must not be negative, got {float(second_moment.min()):.3}")
     return weight.abs() * second_moment.sqrt().to(weight)
@@ -144,7 +146,9 @@ def _global_masks(scores: Mapping[str, torch.Tensor], keep: int | float) -> dict
 
 def _count(keep: int | float, total: int) -> int:
     if isinstance(keep, Integral) and not isinstance(keep, bool):
-        return integer(keep, "keep", at_least=0, at_most=total)
+        if integer(keep, "keep", at_least=0) > total:
+            raise ValueError(f"keep must be at most {total}, as many as scores has to choose from, got {keep}")
+        return int(keep)
     return round(real(keep, "keep", at_least=0, at_most=1) * total)
 
 
