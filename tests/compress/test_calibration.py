@@ -1,4 +1,4 @@
-"""Input statistics: exact merging, sharing, masks, and the block-by-block pass."""
+"""Input statistics: exact merging, sharing and masks."""
 
 import warnings
 
@@ -8,7 +8,7 @@ import torch
 from specimens import Specimen
 from torch import nn
 
-from ritz.compress import InputStatistics, blockwise, collect_statistics, output_errors, replace_modules
+from ritz.compress import InputStatistics, collect_statistics, output_errors
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fewer tokens than they have inputs")
 
@@ -28,9 +28,6 @@ SPECIMENS = {
     "InputStatistics.empty": Specimen(InputStatistics.empty, lambda: {"width": 3}),
     "InputStatistics.of": Specimen(InputStatistics.of, lambda: {"inputs": torch.randn(5, 3)}, accepts={"inputs": ("more dimensions",)}),
     "collect_statistics": Specimen(collect_statistics, lambda: {"model": nn.Sequential(nn.Linear(3, 2)), "batches": [torch.randn(9, 3)]}),
-    "blockwise": Specimen(
-        blockwise, lambda: {"model": nn.Sequential(nn.Linear(3, 2)), "blocks": None, "batches": [torch.randn(9, 3)], "visit": lambda *_: None}
-    ),
     "output_errors": Specimen(
         output_errors,
         lambda: {
@@ -207,47 +204,6 @@ class TestCollect:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             collect_statistics(network(), [torch.randn(6, 6).double()])
-
-
-class TestBlockwise:
-    def test_without_changes_it_sees_what_one_pass_sees(self):
-        model, batches = network(), [torch.randn(2, 20, 6, dtype=torch.float64) for _ in range(2)]
-        found = {}
-        blockwise(model, None, batches, lambda _, seen: found.update(seen))
-        expected = collect_statistics(model, batches)
-        assert set(found) == set(expected)
-        for name, seen in found.items():
-            assert torch.allclose(seen.gram(), expected[name].gram(), rtol=1e-12)
-
-    def test_later_blocks_see_the_changed_ones(self):
-        model, batches, found = network(), [torch.randn(30, 6, dtype=torch.float64)], {}
-
-        def visit(name, seen):
-            found.update(seen)
-            replace_modules(model, {f"{name}.value": nn.Linear(6, 6).double()})
-
-        blockwise(model, None, batches, visit)
-        expected = collect_statistics(model, batches)
-        for name in found:
-            assert torch.allclose(found[name].gram(), expected[name].gram(), rtol=1e-10)
-
-    def test_every_block_keeps_its_own_further_arguments(self):
-        model, found = network(), []
-        batch = torch.randn(30, 6, dtype=torch.float64)
-        blockwise(model, None, [batch], lambda name, seen: found.append(seen[f"{name}.value"]), modules=lambda name, _: name.endswith("value"))
-        assert torch.allclose(found[0].gram(), batch.T @ batch / 30, rtol=1e-10)
-        scaled = 3.0 * model.blocks[1](model.blocks[0](batch), 2.0).detach()
-        assert torch.allclose(found[2].gram(), scaled.T @ scaled / 30, rtol=1e-10)
-
-    def test_layers_outside_the_blocks_are_refused(self):
-        with pytest.raises(ValueError, match="'head' lies in none of the blocks"):
-            blockwise(network(), None, [torch.randn(9, 6).double()], print, modules=["head"])
-
-    def test_blocks_that_do_not_feed_each_other_are_refused(self):
-        with pytest.raises(ValueError, match=r"'blocks.2' is not fed directly by 'blocks.0'"):
-            blockwise(network(), ["blocks.0", "blocks.2"], [torch.randn(9, 6).double()], print)
-        with pytest.raises(ValueError, match=r"'blocks.0' ran where 'blocks.1' was expected"):
-            blockwise(network(), ["blocks.1", "blocks.0"], [torch.randn(9, 6).double()], print)
 
 
 def test_output_errors_are_mean_squared_changes_of_the_output():

@@ -1,4 +1,4 @@
-"""Low-rank approximation: optimality in the weighted norm, exact residuals, and the rank rules."""
+"""Low-rank approximation: optimality in the weighted norm, and exact residuals."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,6 @@ from specimens import Specimen
 
 from ritz.linalg import (
     LowRankFactors,
-    RankRule,
     krylov_weighted_low_rank,
     symmetric_sqrt,
     truncated_svd,
@@ -35,9 +34,6 @@ def pair_arguments():
 
 SPECIMENS = {
     "LowRankFactors": Specimen(LowRankFactors, lambda: {"B": np.ones((3, 2)), "A": np.ones((2, 4)), "error": 2.0, "tail": 1.0}),
-    "RankRule": Specimen(RankRule, lambda: {"kind": "rank", "value": 3}),
-    "RankRule.of": Specimen(RankRule.of, lambda: {"rank": 3}),
-    "RankRule.choose": Specimen(RankRule("energy", 0.5).choose, lambda: {"singular_values": np.array([2.0, 1.0]), "shape": (2, 3)}),
     "weighted_low_rank": Specimen(weighted_low_rank, pair_arguments),
     "krylov_weighted_low_rank": Specimen(
         krylov_weighted_low_rank, lambda: pair_arguments() | {"iterations": 1, "oversampling": 4, "rng": 0}, accepts={"rng": ("none",)}
@@ -170,64 +166,3 @@ def test_gram_must_be_symmetric_semidefinite_and_of_the_right_width():
         weighted_low_rank(delta, np.eye(4), 1)
     slightly = gram * (1 + 1e-8 * np.triu(np.ones((3, 3)), 1))
     assert np.allclose(weighted_low_rank(delta, slightly, 1).product(), weighted_low_rank(delta, gram, 1).product(), atol=1e-6)
-
-
-class TestRankRule:
-    values = np.array([4.0, 2.0, 1.0, 0.5])
-
-    @pytest.mark.parametrize(
-        ("rank", "expected"),
-        [
-            (3, 3),
-            (9, 4),
-            (0, 0),
-            ("3", 3),
-            (np.int64(2), 2),
-            ("rank:1", 1),
-            (RankRule("rank", 2), 2),
-            (0.5, 2),
-            ("0.5", 2),
-            (1.0, 4),
-            (0.0, 0),
-            (0.01, 1),
-            ("energy:0.75", 1),
-            ("energy:0.9", 2),
-            ("energy:1.0", 4),
-            ("threshold:1.0", 2),
-            ("threshold:0", 4),
-            ("budget:25", 2),
-        ],
-    )
-    def test_chooses(self, rank, expected):
-        assert RankRule.of(rank).choose(self.values, (4, 6)) == expected
-
-    @pytest.mark.parametrize("rank", [-1, 1.5, -0.1, "energy:0", "energy:2", "threshold:-1", "budget:0.5", "half", "mean:3", ":3", float("nan")])
-    def test_refuses(self, rank):
-        with pytest.raises(ValueError, match="rank"):
-            RankRule.of(rank)
-
-    @pytest.mark.parametrize("rank", [None, True, [3], 1j])
-    def test_refuses_other_types(self, rank):
-        with pytest.raises(TypeError, match="rank"):
-            RankRule.of(rank)
-
-    def test_zero_has_no_energy(self):
-        assert RankRule.of("energy:0.9").choose([0.0, 0.0], (2, 2)) == 0
-
-    def test_a_budget_is_kept_and_spent_where_it_gains_most(self):
-        layers = {"wide": (np.array([9.0, 8.0, 7.0]), (50, 50)), "thin": (np.array([3.0, 2.9]), (2, 8)), "nothing": (np.zeros(4), (4, 4))}
-        for budget in (0, 9, 10, 100, 110, 120, 200, 320, 10_000):
-            ranks = RankRule("budget", budget).allocate(layers)
-            costs = {name: sum(shape) for name, (_, shape) in layers.items()}
-            assert sum(ranks[name] * costs[name] for name in layers) <= budget
-            assert ranks["nothing"] == 0
-        assert RankRule("budget", 120).allocate(layers) == {"wide": 1, "thin": 2, "nothing": 0}
-        assert RankRule("rank", 2).allocate(layers) == {"wide": 2, "thin": 2, "nothing": 2}
-
-    def test_a_budget_is_the_best_of_all_allocations_of_equal_cost(self):
-        rng = np.random.default_rng(0)
-        layers = {name: (np.sort(rng.random(3))[::-1], (3, 3)) for name in "abc"}
-        ranks = RankRule("budget", 5 * 6).allocate(layers)
-        kept = sum(np.sum(values[: ranks[name]] ** 2) for name, (values, _) in layers.items())
-        everything = np.sort(np.concatenate([values for values, _ in layers.values()]) ** 2)[::-1]
-        assert np.isclose(kept, everything[:5].sum())

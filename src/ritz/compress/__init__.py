@@ -6,8 +6,8 @@ from ritz.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     # What enters a model's layers
+    from ritz.compress.blockwise import blockwise as blockwise
     from ritz.compress.calibration import InputStatistics as InputStatistics
-    from ritz.compress.calibration import blockwise as blockwise
     from ritz.compress.calibration import collect_statistics as collect_statistics
     from ritz.compress.calibration import output_errors as output_errors
 

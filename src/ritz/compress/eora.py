@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 from torch import nn
 
-from ritz.compress.calibration import InputStatistics, blockwise, collect_statistics
+from ritz.compress.blockwise import blockwise
+from ritz.compress.calibration import InputStatistics, collect_statistics
 from ritz.compress.layers import LinearWithLowRankCompensation, dense_weight, is_transposed, linear_around, replace_modules
 from ritz.compress.structure import Selection, linear_modules
 from ritz.core import choice, flag, matrix, progress
