@@ -17,7 +17,7 @@ SPECIMENS = {
 
 
 class Attention(nn.Module):
-    """Query and key share their input, value has its own; `residual` feeds the next block."""
+    """Query and key share their input, value has its own."""
 
     def __init__(self, width=6):
         super().__init__()
@@ -74,6 +74,34 @@ def test_every_block_keeps_its_own_further_arguments():
     assert torch.allclose(found[0].gram(), batch.T @ batch / 30, rtol=1e-10)
     scaled = 3.0 * model.blocks[1](model.blocks[0](batch), 2.0).detach()
     assert torch.allclose(found[2].gram(), scaled.T @ scaled / 30, rtol=1e-10)
+
+
+def test_blocks_that_work_in_place_or_take_keywords_see_what_they_would():
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up = nn.Linear(6, 6).double()
+
+        def forward(self, hidden_states):
+            hidden_states += torch.tanh(self.up(hidden_states))
+            return (hidden_states,)
+
+    class Chain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList(InPlace() for _ in range(3))
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = block(hidden_states=x)[0]
+            return x
+
+    model, batch, found = Chain(), torch.randn(30, 6, dtype=torch.float64), {}
+    blockwise(model, None, [batch.clone()], lambda _, seen: found.update(seen))
+    expected = collect_statistics(model, [batch.clone()])
+    assert len(found) == 3
+    for name, seen in found.items():
+        assert torch.allclose(seen.gram(), expected[name].gram(), rtol=1e-12)
 
 
 def test_layers_outside_the_blocks_are_refused():

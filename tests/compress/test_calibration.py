@@ -40,7 +40,7 @@ SPECIMENS = {
 
 
 class Attention(nn.Module):
-    """Query and key share their input, value has its own; `residual` feeds the next block."""
+    """Query and key share their input, value has its own."""
 
     def __init__(self, width=6):
         super().__init__()

@@ -77,7 +77,10 @@ def blockwise(
 
 @dataclass
 class _Call:
-    """One batch on its way through the blocks: the hidden states, and what else each block is called with."""
+    """One batch on its way through the blocks: the hidden states, and what else each block is called with.
+
+    Blocks get copies of the hidden states: one that adds to its input in place must not change what its next run starts from.
+    """
 
     mask: torch.Tensor | None
     hidden: torch.Tensor | None = None
@@ -85,7 +88,8 @@ class _Call:
 
     def run(self, block: nn.Module, position: int) -> torch.Tensor:
         args, kwargs, keyword = self.others[position]
-        output = block(self.hidden, *args, **kwargs) if keyword is None else block(*args, **kwargs, **{keyword: self.hidden})
+        hidden = self.hidden.clone()
+        output = block(hidden, *args, **kwargs) if keyword is None else block(*args, **kwargs, **{keyword: hidden})
         return _hidden_of(output)
 
 
@@ -104,7 +108,7 @@ def _capture(model: nn.Module, names: list[str], batch: object, batch_fn: Callab
             hidden = args[0] if args else kwargs.pop(keyword, None)
             _check_chain(names, position, len(call.others), hidden, made)
             if position == 0:
-                call.hidden = hidden
+                call.hidden = hidden.clone()
             call.others.append((args[1:], kwargs, keyword))
             if position + 1 == len(names):
                 raise _LastBlockReached
