@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import typer
 
 from ritz import __version__
-from ritz.cli import bench, catalogue, graphs, report, study
+from ritz.cli import bench, catalogue, compress, graphs, report, study
 from ritz.core import MissingExtra
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ app.command("study")(study.study_methods)
 app.command("report")(report.write_report)
 app.command("bench")(bench.run_benchmarks)
 app.add_typer(graphs.app, name="graphs")
+app.command("compensate")(compress.compensate)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -21,4 +21,13 @@ if TYPE_CHECKING:
     from ritz.linalg.monarch_layers import densify as densify
     from ritz.linalg.monarch_layers import monarchize as monarchize
 
+    # low-rank approximation, plain and weighted
+    from ritz.linalg.low_rank import LowRankFactors as LowRankFactors
+    from ritz.linalg.low_rank import krylov_weighted_low_rank as krylov_weighted_low_rank
+    from ritz.linalg.low_rank import symmetric_sqrt as symmetric_sqrt
+    from ritz.linalg.low_rank import truncated_svd as truncated_svd
+    from ritz.linalg.low_rank import weighted_low_rank as weighted_low_rank
+    from ritz.linalg.low_rank import weighted_singular_values as weighted_singular_values
+    from ritz.linalg.rank_rule import RankRule as RankRule
+
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)
