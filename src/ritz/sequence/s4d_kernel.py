@@ -55,7 +55,7 @@ def s4d_init(init: str, N: int, *, generator: torch.Generator | int | None = Non
 
     Notes
     -----
-    As N grows, the system (A, B/2) of "legs" has the transfer function and the kernel of HiPPO-LegS itself (the paper's theorem 3); like the paper's
+    As N grows, the system (A, B/2) of "legs" has the transfer function and the kernel of HiPPO-LegS itself (a theorem of the paper); like the paper's
     experiments, this function leaves out the factor 1/2, which C absorbs.
     Cost O(N), and O(N^3) for "legs".
 
