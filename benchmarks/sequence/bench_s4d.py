@@ -1,4 +1,4 @@
-"""S4D: the blocked Vandermonde kernel against the plain sum over modes, in time and peak memory, and FFT convolution against a dense depthwise one."""
+"""S4D: the blocked Vandermonde kernel against the plain sum over modes, in time and peak memory, and FFT against dense convolution."""
 
 import json
 import subprocess

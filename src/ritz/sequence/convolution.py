@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 def causal_convolution(signal: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """y_t = sum over l = 0..t of kernel_l signal_{t-l}, real, both of shape (..., L); the leading shapes broadcast.
 
-    Equal to the direct sum up to the rounding of the transform, which spreads over all of y: a later input does change earlier outputs in their last bits.
+    Equal to the direct sum up to the rounding of the transform, which spreads over all of y: a later input can change an earlier output's last bits.
 
     Examples
     --------

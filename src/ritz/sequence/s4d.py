@@ -40,7 +40,7 @@ class S4D(nn.Module):
 
     Notes
     -----
-    `forward` convolves by FFT in O(L log L); its outputs are causal up to rounding. Given a state, `forward` runs the recurrence chunk by chunk instead,
+    `forward` convolves by FFT in O(L log L); its outputs are causal up to rounding. Given a state, `forward` runs the recurrence chunk by chunk,
     and `step` one sample at a time; those are causal to the last bit. All three agree.
     Half-precision input or parameters are convolved in float32.
     Recommended training: AdamW with learning rate 1e-2 and the groups of `param_groups`.

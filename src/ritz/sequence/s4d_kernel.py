@@ -108,7 +108,8 @@ class S4DKernel(nn.Module):
     n_ssm : int, optional
         Number of different (A, B), shared by channels in turn; must divide `channels`. Default: one per channel.
     bandlimit : float, optional
-        Silence modes whose frequency dt |Im A| / (2 pi), in cycles per sample at rate 1, reaches bandlimit / 2: 1 is the Nyquist frequency.
+        Silence modes whose frequency dt |Im A| / (2 pi), in cycles per sample at rate 1 whatever the rate asked for, reaches bandlimit / 2:
+        1 is the Nyquist frequency.
 
     Attributes
     ----------
@@ -124,7 +125,7 @@ class S4DKernel(nn.Module):
     -----
     Parameters are drawn from torch's global generator. The discretization is computed in double precision whatever the parameters' dtype.
     Calling the module costs O(d_state L) multiply-adds per channel in memory O(d_state sqrt(L) + L).
-    For DSS the paper omits the factor 2; here it is there, as for the others (C absorbs it).
+    The authors' code leaves out the factor 2 for DSS; here it is there, as for the others (C absorbs it).
 
     References
     ----------
@@ -222,7 +223,7 @@ class S4DKernel(nn.Module):
         return systems.repeat(self.channels // systems.shape[0], 1)
 
     def _softmax_kernel(self, L: int, rate: float, dtype: torch.dtype) -> torch.Tensor:
-        """The row-normalized kernel of DSS. Modes with Re A > 0 are normalized at the far end, so that their exponentials fall from lag L-1 down to 0."""
+        """The row-normalized kernel of DSS. Modes with Re A > 0 are counted from the far end, so that their exponentials fall from lag L-1 to 0."""
         A, B, C, dt = self._continuous_system(rate)
         growing = A.real > 0
         falling = torch.where(growing, -dt * A, dt * A)

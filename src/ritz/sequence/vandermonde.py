@@ -1,10 +1,10 @@
 """Kernels of diagonal state-space models: K_l = 2 Re sum_n C_n exp(l dtA_n), l = 0..L-1, in memory O(N sqrt(L) + L) rather than O(N L).
 
 With l = b T + j the exponential factors, exp(l z) = exp(b T z) exp(j z), so that two tables of about sqrt(L) powers and one real matrix product
-of inner size N give all L values. The tables are built by doubling in double precision: phases l Im(dtA) reach 1e6, of which single precision would keep
-no digit. The backward pass rebuilds the tables instead of storing them.
+of inner size N give all L values. The tables are built by doubling in double precision: phases l Im(dtA) reach 1e6, of which single precision
+would keep no digit. The backward pass rebuilds the tables instead of storing them.
 
-The kernel is that of Gu et al., "On the Parameterization and Initialization of Diagonal State Space Models", NeurIPS 2022, arXiv:2206.11893, section 3.3.
+The kernel is that of Gu et al., "On the Parameterization and Initialization of Diagonal State Space Models", NeurIPS 2022, arXiv:2206.11893.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def vandermonde_kernel(C: torch.Tensor, dtA: torch.Tensor, L: int) -> torch.Tens
 
     References
     ----------
-    Gu, Gupta, Goel, Ré, "On the Parameterization and Initialization of Diagonal State Space Models", NeurIPS 2022, arXiv:2206.11893, section 3.3.
+    Gu, Gupta, Goel, Ré, "On the Parameterization and Initialization of Diagonal State Space Models", NeurIPS 2022, arXiv:2206.11893, section 3.
 
     Examples
     --------

@@ -20,10 +20,11 @@ def sequential_digits(seed: int = 0, *, repeat: int = 4) -> Split:
     return Split(x_train, split.y_train, x_test, split.y_test)
 
 
-def spike_pairs(count: int, rng: np.random.Generator, *, length: int = 512, gap: int = 400, noise: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
-    """Return sequences (count, length, 1) float32 of white noise with two spikes of height +-1, `gap` apart at a random place, and labels (count,) int64.
+def spike_pairs(count: int, rng: np.random.Generator, *, length: int = 512, gap: int = 400, height: float = 100.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return sequences (count, length, 1) float32 of unit white noise with two spikes `gap` apart, and labels (count,) int64.
 
-    The label is 1 if the spikes have the same sign: neither spike alone tells anything.
+    Each spike is +-`height`, the first at random in the first half of where it fits. The label is 1 if both have the same sign:
+    neither alone tells anything.
 
     Examples
     --------
@@ -31,9 +32,9 @@ def spike_pairs(count: int, rng: np.random.Generator, *, length: int = 512, gap:
     >>> x.shape, sorted(set(y.tolist()))
     ((10, 512, 1), [0, 1])
     """
-    x = noise * rng.standard_normal((count, length, 1), dtype=np.float32)
+    x = rng.standard_normal((count, length, 1), dtype=np.float32)
     signs = rng.choice(np.array([-1, 1], dtype=np.float32), size=(count, 2))
-    first, row = rng.integers(0, length - gap, size=count), np.arange(count)
-    x[row, first, 0] += signs[:, 0]
-    x[row, first + gap, 0] += signs[:, 1]
+    first, row = rng.integers(0, (length - gap) // 2, size=count), np.arange(count)
+    x[row, first, 0] += height * signs[:, 0]
+    x[row, first + gap, 0] += height * signs[:, 1]
     return x, (signs.prod(axis=1) > 0).astype(np.int64)
