@@ -36,13 +36,13 @@ class Task:
     learning_rates: dict[str, float]
 
 
-@study("s4d", minutes=3.5)
+@study("s4d", minutes=4)
 def s4d(run: Run) -> None:
-    """The imaginary parts decide: S4D-LegS, -Inv and -Lin are equally good, far above an LSTM, and random or real poles forget what is far away.
+    """The initial poles decide: LegS, Inv and Lin should be equally good and far above an LSTM, random or real ones worse at long range.
 
     Sequential digits (scikit-learn's, 256 steps) and the sign of the product of two spikes 400 steps apart (512 steps); two S4D layers of
     width 64 and state size 64, against an LSTM and a dilated convolution of the same number of parameters. The learning rate of each model
-    is the best of three on a seed of its own, for digits on a held-out part of the training images.
+    is the best of three or more on a seed of its own, for digits on a held-out part of the training images.
     """
     digits, spikes = _tasks(run)
     digit_accuracy, spike_accuracy = _measure(run, digits), _measure(run, spikes)
@@ -58,6 +58,10 @@ def s4d(run: Run) -> None:
     for init in ("Rand", "Real"):
         loss = spike_accuracy["Lin"] - spike_accuracy[init]
         run.claim(f"S4D-{init} worse than S4D-Lin on the spikes (points lost)", measured=loss, holds=loss > 0)
+    run.note(
+        "The spikes are 100 times as high as the noise, so that S4D-Lin learns them within the steps at each of the three learning rates; "
+        "at half the height it leaves chance on some seeds only, which would compare luck."
+    )
 
 
 def _tasks(run: Run) -> tuple[Task, Task]:
@@ -71,7 +75,7 @@ def _tasks(run: Run) -> tuple[Task, Task]:
         steps=run.pick(smoke=2, default=3 * (1347 // 16), full=20 * (1347 // 16)),
         prenorm=True,
         ssm_lr=1e-3,
-        learning_rates={"LegS": 2e-2, "Inv": 2e-2, "Lin": 4e-2, "Real": 4e-2, "Rand": 2e-2, "LSTM": 1e-2, "dilated convolution": 2e-2},
+        learning_rates={"LegS": 2e-2, "Inv": 2e-2, "Lin": 4e-2, "Real": 4e-2, "Rand": 2e-2, "LSTM": 2e-2, "dilated convolution": 2e-2},
     )
     spikes = Task(
         "two spikes",
@@ -144,7 +148,7 @@ def _train(run: Run, task: Task, seed: int, name: str) -> Trained:
 
 def _model(task: Task, name: str) -> nn.Module:
     if name == "LSTM":
-        return of_size(partial(LSTMClassifier, task.classes), parameter_count(_model(task, "Lin")))
+        return of_size(partial(LSTMClassifier, task.classes, length=task.length), parameter_count(_model(task, "Lin")))
     if name == "dilated convolution":
         build = partial(DilatedConvolutionClassifier, task.classes, length=task.length)
         return of_size(build, parameter_count(_model(task, "Lin")))
