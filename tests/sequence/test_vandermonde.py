@@ -21,7 +21,11 @@ def _plain(C, dtA, L):
 
 
 SPECIMENS = {
-    "vandermonde_kernel": Specimen(vandermonde_kernel, lambda: dict(zip(("C", "dtA"), _modes(3, 4)), L=17)),
+    "vandermonde_kernel": Specimen(
+        vandermonde_kernel,
+        lambda: dict(zip(("C", "dtA"), _modes(3, 4)), L=17),
+        accepts={"C": ("more dimensions",), "dtA": ("more dimensions",)},
+    ),
 }
 
 

@@ -60,7 +60,7 @@ def s4d(run: Run) -> None:
         run.claim(f"S4D-{init} worse than S4D-Lin on the spikes (points lost)", measured=loss, holds=loss > 0)
     run.note(
         "The spikes are 100 times as high as the noise, so that S4D-Lin learns them within the steps at each of the three learning rates; "
-        "at half the height it leaves chance on some seeds only, which would compare luck."
+        "at half the height it leaves chance on some draws of the data only, which would compare luck."
     )
 
 
