@@ -23,12 +23,10 @@ suppress_warnings = ["ref.python", "ref.footnote"]
 
 def _room_page(room: str) -> str:
     title = f"ritz.{room}"
+    built = [row for row in methods(room=room) if row.public]
     sections = [f"{title}\n{'=' * len(title)}\n\n{ROOMS[room]}\n"]
-    for row in methods(room=room):
-        if row.public:
-            sections.append(_section(row.slug, f"{row.title} ({row.year}), arXiv:{row.arxiv}. Status: {row.status}.", room, row.public))
-    if blocks(room):
-        sections.append(_section("Building blocks", "What the methods of the room share.", room, blocks(room)))
+    sections += [_section(row.slug, f"{row.title} ({row.year}), arXiv:{row.arxiv}. Status: {row.status}.", room, row.public) for row in built]
+    sections += [_section("Building blocks", "What the methods of the room share.", room, blocks(room))] if blocks(room) else []
     return "\n".join(sections)
 
 

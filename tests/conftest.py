@@ -1,13 +1,15 @@
 """Fixtures of all tests."""
 
+import numba
 import pytest
 import torch
 
 
 @pytest.fixture(autouse=True)
-def _one_seed():
-    """Whatever a test leaves to torch's global stream is the same at every run."""
+def _one_seed_and_thread():
+    """Whatever a test leaves to torch's global stream is the same at every run; tests run side by side, each with one numba thread unless it asks."""
     torch.manual_seed(0)
+    numba.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items):

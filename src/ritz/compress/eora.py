@@ -1,6 +1,6 @@
 """EoRA: a low-rank path that makes up for what compression lost, where the activations have energy. No gradients, no training.
 
-Liu, Chen, Molchanov, Yin, Fu et al., "EoRA: Fine-tuning-free Compensation for Compressed LLM with Eigenspace Low-Rank Approximation", NVIDIA 2024,
+Liu et al., "EoRA: Training-free Compensation for Compressed LLM with Eigenspace Low-Rank Approximation", NVIDIA 2024,
 arXiv:2410.21271, section 3 and algorithm 1.
 
 A layer W was compressed to W'. With X (N, i) the tokens that enter it, EoRA minimizes ``||(W - W' - B A) X^T||_F`` over B (o, r), A (r, i). The paper
