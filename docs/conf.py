@@ -18,7 +18,7 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 myst_heading_anchors = 3
 default_role = "code"
-suppress_warnings = ["ref.python", "ref.footnote"]
+suppress_warnings = ["ref.python", "ref.footnote", "docutils"]
 
 
 def _room_page(room: str) -> str:

@@ -37,7 +37,7 @@ def _good(run):
     run.table("numbers", [{"x": np.float32(0.5), "word": "a"}, {"x": None, "steps": torch.tensor(3)}], note="toy")
     run.figure("line", lambda axes: axes.plot([0, 1]))
     run.note("a note")
-    run.claim("x is at most 1", measured=0.5, holds=True, paper="0.4")
+    run.claim("x is at most 1", measured=0.5, holds=True, baseline="the old x", paper="0.4")
 
 
 def test_a_report_holds_all_that_was_shown(studies, tmp_path):
@@ -47,7 +47,7 @@ def test_a_report_holds_all_that_was_shown(studies, tmp_path):
     assert json.loads((tmp_path / "good" / "report.json").read_text()) == report == read_report(tmp_path, "good")
     assert report["status"] == "finished"
     assert report["tables"] == [{"title": "numbers", "columns": ["x", "word", "steps"], "rows": [[0.5, "a", None], [None, None, 3]], "note": "toy"}]
-    assert report["claims"] == [{"claim": "x is at most 1", "measured": 0.5, "holds": True, "paper": "0.4"}]
+    assert report["claims"] == [{"claim": "x is at most 1", "baseline": "the old x", "measured": 0.5, "holds": True, "paper": "0.4"}]
     assert report["description"] == "A toy claim (nobody 2026)."
     assert report["environment"]["torch"] == torch.__version__
     assert (tmp_path / "good" / "line.png").read_bytes().startswith(b"\x89PNG")
@@ -99,6 +99,15 @@ def test_an_interruption_leaves_a_valid_report_and_goes_on_upwards(studies, tmp_
     report = read_report(tmp_path, "interrupted")
     assert report["status"] == "interrupted"
     assert report["tables"][0]["rows"] == [[1]]
+
+
+@pytest.mark.parametrize("content", ["not json", "[]", '{"schema": 0}'])
+def test_a_file_that_is_no_report_is_refused_by_name(tmp_path, content):
+    (tmp_path / "soap").mkdir()
+    (tmp_path / "soap" / "report.json").write_text(content)
+    with pytest.raises(ValueError, match=r"report\.json' is no report"):
+        read_report(tmp_path, "soap")
+    assert read_report(tmp_path, "fastrp") is None
 
 
 def test_a_claim_that_does_not_hold_stays(studies, tmp_path):

@@ -25,8 +25,10 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
-def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]], *, note: str | None = None) -> None:
-    """Print a table; numbers to four significant digits, right-aligned."""
+def print_table(
+    title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]], *, note: str | None = None, whole: Iterable[str] = ()
+) -> None:
+    """Print a table; numbers to four significant digits, right-aligned; the columns named in `whole` are never folded."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -35,7 +37,7 @@ def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequen
     table = Table(title=escape(title) if title else None, box=box.SIMPLE_HEAD, title_justify="left", caption=note, caption_justify="left")
     for i, column in enumerate(columns):
         numeric = any(_is_number(row[i]) for row in rows)
-        table.add_column(escape(column), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(escape(column), justify="right" if numeric else "left", overflow="fold", no_wrap=column in set(whole))
     for row in rows:
         table.add_row(*(escape(cell(value)) for value in row))
     console().print(table)

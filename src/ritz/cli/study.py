@@ -86,7 +86,7 @@ def _print_outcome(reports: list[dict], json: bool) -> None:
     if json:
         print_json(reports)
         return
-    print_table("verdicts", ["method", "claim", "paper", "measured", "verdict"], verdict_rows(reports))
+    print_table("verdicts", ["method", "claim", "baseline", "measured", "verdict"], verdict_rows(reports), whole=["method", "measured", "verdict"])
 
 
 @contextmanager

@@ -18,7 +18,31 @@ from ritz.core import array, flag, integer, matrix
 from ritz.linalg import LowRankFactors, RankRule, truncated_svd
 
 
-class LowRankLinear(nn.Module):
+class _WithFactors(nn.Module):
+    """A layer with two factors as children: A (r, i) and B (o, r)."""
+
+    @property
+    def in_features(self) -> int:
+        """Number of inputs i."""
+        return self.A.in_features
+
+    @property
+    def out_features(self) -> int:
+        """Number of outputs o."""
+        return self.B.out_features
+
+    @property
+    def rank(self) -> int:
+        """Number of columns of B and rows of A."""
+        return self.A.out_features
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The dense equivalent, for code that looks at a linear layer's weight; computed anew each time."""
+        return self.to_dense()
+
+
+class LowRankLinear(_WithFactors):
     """``y = B s(A x) + b``: two thin layers in place of a wide one, ``r (i + o)`` numbers in place of ``o i``.
 
     Parameters
@@ -57,29 +81,9 @@ class LowRankLinear(nn.Module):
         return cls(root[:, None] * Vh, U * root, getattr(linear, "bias", None))
 
     @property
-    def in_features(self) -> int:
-        """Number of inputs i."""
-        return self.A.in_features
-
-    @property
-    def out_features(self) -> int:
-        """Number of outputs o."""
-        return self.B.out_features
-
-    @property
-    def rank(self) -> int:
-        """Number of columns of B and rows of A."""
-        return self.A.out_features
-
-    @property
     def bias(self) -> torch.Tensor | None:
         """The bias (o,), if there is one."""
         return self.B.bias
-
-    @property
-    def weight(self) -> torch.Tensor:
-        """The dense equivalent, for code that looks at a linear layer's weight; computed anew each time."""
-        return self.to_dense()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (..., i) to (..., o)."""
@@ -112,7 +116,7 @@ class LowRankLinear(nn.Module):
         return flops(self.A, tokens) + flops(self.B, tokens)
 
 
-class LinearWithLowRankCompensation(nn.Module):
+class LinearWithLowRankCompensation(_WithFactors):
     """``y = base(x) + B (A x)``: a layer that stays as it is, beside a thin path that makes up for what it lost.
 
     Parameters
@@ -151,29 +155,9 @@ class LinearWithLowRankCompensation(nn.Module):
         return cls(linear, factors.A.to(like), factors.B.to(like))
 
     @property
-    def in_features(self) -> int:
-        """Number of inputs i."""
-        return self.A.in_features
-
-    @property
-    def out_features(self) -> int:
-        """Number of outputs o."""
-        return self.B.out_features
-
-    @property
-    def rank(self) -> int:
-        """Rank of the compensation."""
-        return self.A.out_features
-
-    @property
     def bias(self) -> torch.Tensor | None:
         """The bias (o,) of the base, if it has one."""
         return getattr(self.base, "bias", None)
-
-    @property
-    def weight(self) -> torch.Tensor:
-        """The dense equivalent, for code that looks at a linear layer's weight; computed anew each time."""
-        return self.to_dense()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (..., i) to (..., o)."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from ritz.core import choice, integer
 from ritz.studies.data import MissingData
 from ritz.studies.registry import find_study
-from ritz.studies.run import SCALES, Run, Scale
+from ritz.studies.run import SCALES, SCHEMA, Run, Scale
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,23 @@ def execute_many(slugs: list[str], options: Options, show: Callable = lambda _: 
 
 
 def read_report(folder: Path, slug: str) -> dict | None:
-    """Return the report of a study, or None if it was never run."""
+    """Return the report of a study, or None if it was never run.
+
+    Raises
+    ------
+    ValueError
+        If the file is no report, or one of another version of ritz.
+    """
+    path = folder / slug / "report.json"
     try:
-        return json.loads((folder / slug / "report.json").read_text(encoding="utf-8"))
+        report = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise ValueError(f"'{path}' is no report of a study: {error}") from error
+    if not isinstance(report, dict) or report.get("schema") != SCHEMA:
+        raise ValueError(f"'{path}' is no report of this version of ritz; run `ritz study {slug}` again")
+    return report
 
 
 def environment() -> dict[str, object]:

@@ -6,6 +6,7 @@ import html
 import inspect
 import re
 import shutil
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
@@ -109,10 +110,10 @@ def _call(row: Method, name: str, value: object) -> str:
 def _claims(row: Method, report: dict | None) -> str:
     if report is None:
         return f"<h2>Claims and what was measured</h2><p>Not run on this machine yet: <code>ritz study {row.slug}</code>.</p>"
-    rows = [[c["claim"], c["paper"], c["measured"], claim_verdict(c)] for c in report["claims"]]
+    rows = [[c["claim"], c["baseline"], c["measured"], claim_verdict(c), c["paper"]] for c in report["claims"]]
     error = f"<pre>{html.escape(report['error'])}</pre>" if report.get("error") else ""
     text = _paragraphs(report.get("description", ""))
-    return f"<h2>Claims and what was measured</h2>{text}{_table(['claim', 'paper', 'measured', 'verdict'], rows)}{error}"
+    return f"<h2>Claims and what was measured</h2>{text}{_table(['claim', 'baseline', 'measured', 'verdict', 'the paper says'], rows)}{error}"
 
 
 def _measured(row: Method, report: dict | None) -> Iterable[str]:
@@ -191,8 +192,15 @@ def _example(value: object) -> str:
 
 
 def _paragraphs(text: str) -> str:
-    escaped = re.sub(r"``?([^`]+)``?", r"<code>\1</code>", html.escape(text))
-    return "".join(f"<p>{paragraph}</p>" for paragraph in re.split(r"\n\s*\n", escaped) if paragraph.strip())
+    """Docstring text as HTML: paragraphs, with indented ones (formulas) kept as they stand."""
+    return "".join(_paragraph(paragraph) for paragraph in re.split(r"\n\s*\n", html.escape(text)) if paragraph.strip())
+
+
+def _paragraph(text: str) -> str:
+    lines = text.strip("\n").splitlines()
+    if all(line.startswith("    ") for line in lines):
+        return f"<pre>{textwrap.dedent(text.strip(chr(10)))}</pre>"
+    return "<p>" + re.sub(r"``?([^`]+)``?", r"<code>\1</code>", text) + "</p>"
 
 
 def _copy_figures(source: Path, target: Path, report: dict | None) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Scale = Literal["smoke", "default", "full"]
+SCHEMA = 1  # of report.json; counts up when a reader of the old form would misread the new
 SCALES: tuple[Scale, ...] = ("smoke", "default", "full")
 Value = TypeVar("Value")
 
@@ -52,7 +53,7 @@ class Run:
         self._show = show
         self._started = time.time()
         self.report: dict = {
-            "schema": 1,
+            "schema": SCHEMA,
             "slug": slug,
             "scale": scale,
             "device": device,
@@ -108,13 +109,14 @@ class Run:
             figure.savefig(path, dpi=150)
         self._add("figures", {"name": name, "file": file, "caption": caption or name})
 
-    def claim(self, text: str, *, measured: float, holds: bool, paper: str | None = None) -> None:
-        """Report a claim: the sentence with its threshold, what was measured, whether it holds, and what the paper says.
+    def claim(self, text: str, *, measured: float, holds: bool, baseline: str | None = None, paper: str | None = None) -> None:
+        """Report a claim: the sentence with its threshold, the baseline, what was measured, whether it holds, and what the paper says.
 
         At smoke scale the number is checked to be finite and the verdict is left open.
         """
         verdict = None if self.scale == "smoke" else bool(holds)
-        self._add("claims", {"claim": text, "measured": self._plain(measured, f"claim '{text}'"), "holds": verdict, "paper": paper})
+        figure = self._plain(measured, f"claim '{text}'")
+        self._add("claims", {"claim": text, "baseline": baseline, "measured": figure, "holds": verdict, "paper": paper})
 
     def note(self, text: str) -> None:
         """Report a sentence that a reader of the numbers should know."""

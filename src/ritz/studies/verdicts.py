@@ -33,10 +33,10 @@ def claim_verdict(claim: dict) -> str:
 
 
 def verdict_rows(reports: list[dict]) -> list[list[object]]:
-    """One row per claim: method, claim, paper, measured, verdict; a report that did not finish adds a row that says why."""
+    """One row per claim: method, claim, baseline, measured, verdict; a report that did not finish adds a row that says why."""
     rows = []
     for report in reports:
-        rows += [[report["slug"], claim["claim"], claim["paper"], claim["measured"], claim_verdict(claim)] for claim in report["claims"]]
+        rows += [[report["slug"], claim["claim"], claim["baseline"], claim["measured"], claim_verdict(claim)] for claim in report["claims"]]
         if report["status"] != "finished":
             reason = (report.get("error") or "").strip().splitlines()
             rows.append([report["slug"], reason[-1] if reason else "", None, None, report["status"]])

@@ -52,14 +52,24 @@ def _train_and_project(run: Run) -> None:
     run.figure("accuracy", lambda axes: _draw(axes, mean, rows), caption="digits: test accuracy, mean and every seed")
     gap = mean["dense"] - mean["Monarch"]
     run.claim(
-        "Monarch is within 0.02 of the dense accuracy", measured=gap, holds=gap <= 0.02, paper="comparable quality, ViT and GPT-2 trained 2x faster"
+        "Monarch is within 0.02 of the dense accuracy",
+        baseline="dense layers, 4.9 times the numbers",
+        measured=gap,
+        holds=gap <= 0.02,
+        paper="comparable quality, ViT and GPT-2 trained 2x faster",
     )
     gain = mean["dense, projected, 2 epochs"] - mean["Monarch from scratch, 2 epochs"]
-    run.claim("projected and trained for 2 epochs beats 2 epochs from scratch by at least 0.10", measured=gain, holds=gain >= 0.10)
+    run.claim(
+        "projected and trained for 2 epochs beats 2 epochs from scratch by at least 0.10",
+        baseline="Monarch from scratch",
+        measured=gain,
+        holds=gain >= 0.10,
+    )
     work = 0.8 * sparse_numbers / _numbers(_network(0, "cpu")) + 0.2
     change = abs(mean["Monarch, dense after 80 %"] - mean["dense"])
     run.claim(
         f"reverse sparsification ends within 0.01 of dense training, at {work:.2f} (at most 0.75) of its multiply-adds",
+        baseline="dense training",
         measured=change,
         holds=change <= 0.01 and work <= 0.75,
         paper="23 % faster BERT pretraining",

@@ -50,14 +50,17 @@ def s4d(run: Run) -> None:
     spread, lead = max(best_three) - min(best_three), min(best_three) - digit_accuracy["LSTM"]
     run.claim(
         "S4D-LegS, -Inv and -Lin within 2 points of each other on sequential digits",
+        baseline="each other",
         measured=spread,
         holds=spread <= 2,
         paper="S4D comparable to S4 in almost all settings, 85 % on average on Long Range Arena",
     )
-    run.claim("the least of them at least 3 points above the LSTM after the same epochs", measured=lead, holds=lead >= 3)
+    run.claim(
+        "the least of them at least 3 points above an LSTM after the same epochs", baseline="LSTM of equal size", measured=lead, holds=lead >= 3
+    )
     for init in ("Rand", "Real"):
         loss = spike_accuracy["Lin"] - spike_accuracy[init]
-        run.claim(f"S4D-{init} worse than S4D-Lin on the spikes (points lost)", measured=loss, holds=loss > 0)
+        run.claim(f"S4D-{init} worse than S4D-Lin on the spikes (points lost)", baseline="S4D-Lin", measured=loss, holds=loss > 0)
     run.note(
         "The spikes are 100 times as high as the noise, so that S4D-Lin learns them within the steps at each of the three learning rates; "
         "at half the height it leaves chance on some draws of the data only, which would compare luck."
