@@ -2,6 +2,8 @@
 
 import importlib
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,7 @@ def test_planned_rows_name_nothing_public():
 @pytest.mark.parametrize("row", BUILT, ids=lambda row: row.slug)
 def test_a_built_row_is_importable_documented_tested_and_studied(row):
     assert row.public
+    assert list(row.objects()) == list(row.public)
     for name, value in row.objects().items():
         assert inspect.getdoc(value), f"ritz.{row.room}.{name} has no docstring"
         file = inspect.getmodule(value).__name__.rpartition(".")[2]
@@ -58,6 +61,12 @@ def test_everything_public_is_in_the_catalogue_once(room):
 def test_every_block_is_documented(room):
     module = importlib.import_module(f"ritz.{room}")
     assert [name for name in blocks(room) if not inspect.getdoc(getattr(module, name))] == []
+
+
+def test_names_whose_optional_library_is_missing_are_left_out():
+    code = "import sys; sys.modules['diffusers'] = None; from ritz.catalogue import method; print(*method('dpm-solver-v3').objects())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert set(method("dpm-solver-v3").public) - set(found) == {"DPMSolverV3Scheduler"}
 
 
 def test_an_unknown_method_is_refused_with_near_names():

@@ -10,6 +10,7 @@ Examples
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import inspect
@@ -18,6 +19,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Literal
+
+from ritz.core import MissingExtra
 
 Status = Literal["works", "partial", "planned"]
 
@@ -56,9 +59,12 @@ class Method:
         return self.slug.replace("-", "_")
 
     def objects(self) -> dict[str, object]:
-        """Import the method's public functions and classes."""
-        room = importlib.import_module(f"ritz.{self.room}")
-        return {name: getattr(room, name) for name in self.public}
+        """Import the method's public functions and classes; those whose optional library is not installed are left out."""
+        room, found = importlib.import_module(f"ritz.{self.room}"), {}
+        for name in self.public:
+            with contextlib.suppress(MissingExtra):
+                found[name] = getattr(room, name)
+        return found
 
     def as_dict(self) -> dict[str, object]:
         """The row as plain values, for JSON."""

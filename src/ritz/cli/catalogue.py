@@ -43,6 +43,9 @@ def _print_public(row: Method) -> None:
     for name, value in row.objects().items():
         print(f"\nritz.{row.room}.{name}{signature(value)}\n")
         print("\n".join("    " + line for line in (inspect.getdoc(value) or "").splitlines()))
+    absent = [name for name in row.public if name not in row.objects()]
+    if absent:
+        print(f"\nneeds an optional library that is not installed: {', '.join(absent)}")
 
 
 def _source(row: Method) -> str:
