@@ -180,6 +180,17 @@ def test_studies_side_by_side_and_a_killed_process(tmp_path, monkeypatch):
     assert any("soap" in state for state in states)
 
 
+def test_a_process_that_does_not_stop_is_killed_and_its_report_closed(tmp_path):
+    run = Run("soap", tmp_path / "soap")
+    run.table("t", [{"x": 1}])
+    deaf = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)"])
+    harness._interrupted("soap", deaf, Options(folder=tmp_path), patience=0.5)
+    assert deaf.returncode == -signal.SIGKILL
+    report = read_report(tmp_path, "soap")
+    assert report["status"] == "interrupted"
+    assert report["tables"][0]["rows"] == [[1]]
+
+
 def test_control_c_leaves_valid_reports_of_real_processes(tmp_path):
     command = [sys.executable, "-m", "ritz", "study", "soap", "fastrp", "--jobs", "2", "--runs", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True)

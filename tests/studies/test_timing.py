@@ -9,11 +9,11 @@ from ritz.studies.timing import as_row, compare, find_benchmarks, fixed_threads,
 
 
 def test_the_ratio_is_peer_over_ours():
-    found = compare("sleep", lambda: time.sleep(0.01), lambda: time.sleep(0.03), peer_name="longer sleep", target=2, pairs=3, shortest=0)
+    found = compare("sleep", lambda: time.sleep(0.05), lambda: time.sleep(0.15), peer_name="longer sleep", target=2, pairs=3, shortest=0)
     assert 2 < found.ratio < 4
     assert found.met
     assert as_row(found)["met"] is True
-    assert found.seconds == pytest.approx(0.01, rel=0.5)
+    assert found.seconds == pytest.approx(0.05, rel=0.5)
 
 
 def test_short_functions_are_repeated():

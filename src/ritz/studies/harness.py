@@ -136,8 +136,8 @@ def _side_by_side(slugs: list[str], options: Options, watch: Callable) -> Iterat
     finally:
         for process in running.values():
             process.send_signal(signal.SIGINT)
-        for process in running.values():
-            process.wait(timeout=30)
+        for slug, process in running.items():
+            _interrupted(slug, process, options)
 
 
 def _start(slug: str, options: Options) -> subprocess.Popen:
@@ -157,11 +157,22 @@ def _collect(slug: str, process: subprocess.Popen, options: Options) -> dict:
     report = read_report(options.folder, slug)
     if report is not None and report["status"] != "running":
         return report
-    run = Run(slug, options.folder / slug, scale=options.scale, device=options.device, seed=options.seed)
-    if report is not None:
-        run.report = report
-    tail = (options.folder / slug / "log.txt").read_text(encoding="utf-8", errors="replace")[-4000:]
+    folder = options.folder / slug
+    run = Run(slug, folder, scale=options.scale, device=options.device, seed=options.seed) if report is None else Run.reopened(report, folder)
+    tail = (folder / "log.txt").read_text(encoding="utf-8", errors="replace")[-4000:]
     return run.finish("failed", f"the process ended with code {process.returncode}\n{tail}")
+
+
+def _interrupted(slug: str, process: subprocess.Popen, options: Options, *, patience: float = 30.0) -> None:
+    """Wait for a study's process to end, kill it if it does not, and close the report that it left open."""
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    report = read_report(options.folder, slug)
+    if report is not None and report["status"] == "running":
+        Run.reopened(report, options.folder / slug).finish("interrupted")
 
 
 def _progress(folder: Path) -> dict | None:

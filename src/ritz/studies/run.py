@@ -67,6 +67,14 @@ class Run:
             "notes": [],
         }
 
+    @classmethod
+    def reopened(cls, report: dict, folder: Path) -> Run:
+        """Return the run that left `report` in `folder`, to be closed by somebody else."""
+        run = cls(report["slug"], folder, scale=report["scale"], device=report["device"], seed=report["seed"])
+        run.report = report
+        run._started -= report["seconds"]
+        return run
+
     def pick(self, *, smoke: Value, default: Value, full: Value | None = None) -> Value:
         """Return the value for this run's scale (`full` falls back to `default`)."""
         return {"smoke": smoke, "default": default, "full": default if full is None else full}[self.scale]
