@@ -83,6 +83,15 @@ def test_gzip_matrix_market_npz_and_mat(tmp_path):
         np.testing.assert_array_equal(read_graph(file).matrix.toarray(), PATH)
 
 
+def test_gml(tmp_path):
+    text = 'graph [ node [ id 0 label "b" ] node [ id 1 label "a" ] node [ id 2 label "c" ] edge [ source 0 target 1 ] edge [ source 1 target 2 ] ]'
+    graph = read_graph(_write(tmp_path, "graph.gml", text))
+    assert graph.nodes.tolist() == ["b", "a", "c"]
+    np.testing.assert_array_equal(graph.matrix.toarray(), PATH)
+    with pytest.raises(ValueError, match="no GML file"):
+        read_graph(_write(tmp_path, "bad.gml", "graph ["))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

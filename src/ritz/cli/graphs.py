@@ -9,17 +9,17 @@ import typer
 
 from ritz.cli.output import print_json
 
-app = typer.Typer(no_args_is_help=True, help="Jobs on graph files: edge lists, .mtx, .mat, .npz.")
+app = typer.Typer(no_args_is_help=True, help="Jobs on graph files: edge lists, .mtx, .mat, .npz, .gml.")
 
 
 @app.callback()
 def graphs() -> None:
-    """Jobs on graph files: edge lists, .mtx, .mat, .npz, plain or gzipped."""
+    """Jobs on graph files: edge lists, .mtx, .mat, .npz, .gml, plain or gzipped."""
 
 
 @app.command()
 def embed(
-    graph: Path = typer.Argument(help="An edge list ('source target [weight]' a line), or a .mtx, .mat or .npz file."),
+    graph: Path = typer.Argument(help="An edge list ('source target [weight]' a line), or a .mtx, .mat, .npz or .gml file."),
     out: Path = typer.Option(..., "--out", "-o", help="Where the embedding goes: .npy (with a .nodes.txt beside it), .npz or .csv."),
     dim: int = typer.Option(128, help="Dimension of the embedding."),
     weights: str = typer.Option("0,0,1,1", help="The weight of each power of the random-walk matrix, comma-separated."),

@@ -1,4 +1,4 @@
-"""Graphs from files: edge lists, Matrix Market, MATLAB and SciPy sparse files, plain or gzipped."""
+"""Graphs from files: edge lists, Matrix Market, MATLAB, SciPy sparse and GML files, plain or gzipped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import scipy.io
 import scipy.sparse
 
-from ritz.core import existing_file, flag
+from ritz.core import existing_file, flag, optional_import
 from ritz.graphs.adjacency import Adjacency, as_adjacency, symmetrized
 
 COMMENTS = ("#", "%", "//")
@@ -23,7 +23,7 @@ def read_graph(path: str | os.PathLike, *, directed: bool = False, key: str | No
     Parameters
     ----------
     path : path
-        By its ending: ``.mtx`` Matrix Market, ``.mat`` MATLAB, ``.npz`` as written by `scipy.sparse.save_npz`; any other file is an edge list, one
+        By its ending: ``.mtx`` Matrix Market, ``.mat`` MATLAB, ``.npz`` as written by `scipy.sparse.save_npz`, ``.gml``; any other is an edge list, one
         ``source target [weight]`` a line, separated by blanks or commas, with labels that are integers or words, ``#``, ``%`` and ``//`` opening
         comments. A further ending ``.gz`` means gzip.
     directed : bool
@@ -34,7 +34,7 @@ def read_graph(path: str | os.PathLike, *, directed: bool = False, key: str | No
     Returns
     -------
     Adjacency
-        Nodes are sorted by label (integers by value). Parallel edges are summed.
+        Nodes of an edge list are sorted by label (integers by value), others as the file has them. Parallel edges are summed.
 
     Raises
     ------
@@ -92,6 +92,16 @@ def _read_npz(path: Path, _key: str | None):
         return _square(scipy.sparse.load_npz(path), path)
     except (KeyError, ValueError) as error:
         raise ValueError(f"'{path}' is no file of scipy.sparse.save_npz: {error}") from error
+
+
+def _read_gml(path: Path, _key: str | None):
+    networkx = optional_import("networkx", extra="graphs")
+    try:
+        with _opened(path) as file:
+            graph = as_adjacency(networkx.read_gml(file), name=path.name)
+    except (networkx.NetworkXError, UnicodeDecodeError) as error:
+        raise ValueError(f"'{path}' is no GML file: {error}") from error
+    return graph.matrix, graph.nodes
 
 
 def _read_edge_list(path: Path, _key: str | None):
@@ -196,4 +206,4 @@ def _ending(path: Path) -> str:
     return (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
 
 
-_READERS = {".mtx": _read_matrix_market, ".mat": _read_mat, ".npz": _read_npz}
+_READERS = {".mtx": _read_matrix_market, ".mat": _read_mat, ".npz": _read_npz, ".gml": _read_gml}
