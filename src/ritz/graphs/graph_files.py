@@ -23,7 +23,7 @@ def read_graph(path: str | os.PathLike, *, directed: bool = False, key: str | No
     Parameters
     ----------
     path : path
-        By its ending: ``.mtx`` Matrix Market, ``.mat`` MATLAB, ``.npz`` as written by `scipy.sparse.save_npz`, ``.gml``; any other is an edge list, one
+        By its ending: ``.mtx`` Matrix Market, ``.mat`` MATLAB, ``.npz`` of `scipy.sparse.save_npz`, ``.gml``; any other is an edge list, one
         ``source target [weight]`` a line, separated by blanks or commas, with labels that are integers or words, ``#``, ``%`` and ``//`` opening
         comments. A further ending ``.gz`` means gzip.
     directed : bool
