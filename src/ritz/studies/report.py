@@ -44,7 +44,8 @@ def write_site(runs: Path, out: Path) -> Path:
 
 def _index_page(verdicts: dict[str, str], reports: dict[str, dict | None], studied: set[str]) -> str:
     counts = Counter(row.status for row in methods())
-    rows = "\n".join(_index_row(row, verdicts[row.slug], reports[row.slug], row.slug in studied) for row in methods())
+    built_first = sorted(methods(), key=lambda row: (row.slug not in studied, row.number))
+    rows = "\n".join(_index_row(row, verdicts[row.slug], reports[row.slug], row.slug in studied) for row in built_first)
     body = f"""<h1>ritz: methods and verdicts</h1>
 <p>Each method of the catalogue, and what its study measured on this machine: the paper's claim against the baseline it must beat.
 {counts["works"]} methods work, {counts["partial"]} work in part, {counts["planned"]} are planned.</p>

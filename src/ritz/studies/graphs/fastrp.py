@@ -67,7 +67,7 @@ def _classify(run: Run, name: str, graph: LabelledGraph, *, floor: float | None)
     )
     gain = 0.10 if floor is not None else 0.0
     run.claim(
-        f"{name}: micro-F1 at least {gain:.2f} above the projected walk",
+        f"{name}: micro-F1 at least {gain:g} above the projected walk",
         baseline="projection of the walk matrix",
         measured=ours[0] - plain[0],
         holds=ours[0] >= plain[0] + gain,
