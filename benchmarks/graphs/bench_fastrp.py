@@ -1,7 +1,6 @@
 """FastRP against the reference pipeline, its sparse product against memory bandwidth, and a graph of ten million edges."""
 
 import numpy as np
-from numba import njit, prange
 from sklearn.random_projection import SparseRandomProjection
 
 from ritz.graphs import fastrp, transition
@@ -9,6 +8,7 @@ from ritz.graphs.sparse_products import multiply_rows
 from ritz.studies import benchmark, compare, within
 from ritz.studies.data import MissingData
 from ritz.studies.data.graphs import blog_catalog, digits_graph, rmat
+from ritz.studies.timing import triad
 
 WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 
@@ -66,18 +66,11 @@ def _bandwidth(name: str, graph, dim: int, *, target: float | None):
     block = np.random.default_rng(0).standard_normal((graph.shape[0], dim), dtype=np.float32)
     product = np.empty_like(block)
     moved = graph.nnz * (4 + 4 * dim)
-    a, b, c = (np.ones(moved // (3 * 4), dtype=np.float32) for _ in range(3))
     return compare(
         f"{name}: sparse product of {graph.nnz / 1e6:.1f} million entries, dimension {dim}",
         lambda: multiply_rows(walk.indptr, walk.indices, values, block, rows, product),
-        lambda: _triad(a, b, c),
+        triad(moved),
         peer_name="triad a = b + s c of as many bytes",
         target=target,
         extra={"GB moved": moved / 1e9},
     )
-
-
-@njit(parallel=True, fastmath=True)
-def _triad(a, b, c):
-    for i in prange(a.shape[0]):
-        a[i] = b[i] + np.float32(3.0) * c[i]

@@ -30,4 +30,10 @@ if TYPE_CHECKING:
     from ritz.linalg.low_rank import weighted_singular_values as weighted_singular_values
     from ritz.linalg.rank_rule import RankRule as RankRule
 
+    # matrix sensing
+    from ritz.linalg.matrix_sensing import MatrixSensing as MatrixSensing
+    from ritz.linalg.matrix_sensing import matrix_sensing as matrix_sensing
+    from ritz.linalg.matrix_sensing import rebalance as rebalance
+    from ritz.linalg.measurements import MeasurementOperator as MeasurementOperator
+
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from ritz.core import Result, integer, real
@@ -131,6 +131,28 @@ def find_benchmarks(folder: Path, only: list[str] | None = None) -> dict[str, li
     if not kept:
         raise ValueError(f"no benchmark{' of ' + ', '.join(only) if only else ''} below '{folder}'")
     return {"/".join(names[file]): _marked(file) for file in kept}
+
+
+def triad(moved_bytes: int) -> Callable[[], None]:
+    """Return a function that moves so many bytes by ``a = b + s c`` on all of numba's threads: the measure of memory bandwidth."""
+    import numpy as np
+
+    a, b, c = (np.ones(max(1, moved_bytes // 12), dtype=np.float32) for _ in range(3))
+    kernel = _triad_kernel()
+    return lambda: kernel(a, b, c)
+
+
+@cache
+def _triad_kernel():
+    import numpy as np
+    from numba import njit, prange
+
+    @njit(parallel=True, fastmath=True)
+    def kernel(a, b, c):
+        for i in prange(a.shape[0]):
+            a[i] = b[i] + np.float32(3.0) * c[i]
+
+    return kernel
 
 
 @contextmanager
