@@ -10,7 +10,7 @@ import numpy as np
 
 from ritz.core import integer, random_generator
 from ritz.linalg.products import Products, adjoint, as_products
-from ritz.linalg.randomized_svd import EigenApproximation, probed_residual
+from ritz.linalg.randomized_svd import EigenApproximation, probed_residual, rank_within
 from ritz.linalg.subspaces import tall_svd
 
 NEGATIVE = 1e-3  # an eigenvalue of the core below minus this, relative to the largest, is no rounding
@@ -55,7 +55,7 @@ def nystrom(A, k: int, *, oversampling: int = 10, rng: np.random.Generator | int
     """
     A = as_products(A, "A", hermitian=True)
     n = A.shape[0]
-    k = integer(k, "k", at_least=1, at_most=n)
+    k = rank_within(A, k)
     columns = min(k + integer(oversampling, "oversampling", at_least=0), n)
     rng = random_generator(rng)
     omega = A.xp.linalg.qr(A.gaussian(rng, n, columns))[0]

@@ -301,8 +301,16 @@ def _space(A: Products, advance: Callable, columns: int, iterations: int | None,
     return *power_space(A, advance, start, iterations), f"subspace iteration, {iterations} advances"
 
 
+def rank_within(A: Products, k: int) -> int:
+    """Check a rank against the shorter side of the matrix."""
+    k = integer(k, "k", at_least=1)
+    if k > min(A.shape):
+        raise ValueError(f"k must be at most {min(A.shape)}, the shorter side of {A.name} of shape {tuple(A.shape)}, got {k}")
+    return k
+
+
 def _options(A: Products, k: int, oversampling: int, power_iterations: int | str) -> tuple[int, int, int | None]:
-    k = integer(k, "k", at_least=1, at_most=min(A.shape))
+    k = rank_within(A, k)
     oversampling = integer(oversampling, "oversampling", at_least=0)
     if isinstance(power_iterations, str):
         if power_iterations != "auto":

@@ -68,9 +68,8 @@ def tall_svd(Y, k: int):
     squares, X = xp.flip(squares, axis=0)[:k], xp.flip(vectors, axis=1)[:, :k]
     if float(squares[-1]) <= float(xp.finfo(Y.dtype).eps) ** 0.75 * float(squares[0]):
         return _householder_svd(Y, k)
-    leading = Y @ X
-    norms = xp.linalg.vector_norm(leading, axis=0)
-    unit = leading / norms[None, :]
+    norms = xp.sqrt(squares)
+    unit = Y @ (X / norms[None, :])
     correction, directions = xp.linalg.eigh(adjoint(unit) @ unit)
     roots = xp.sqrt(correction)
     inner, s, Wh = xp.linalg.svd(roots[:, None] * (adjoint(directions) * norms[None, :]), full_matrices=False)
