@@ -36,4 +36,26 @@ if TYPE_CHECKING:
     from ritz.linalg.matrix_sensing import rebalance as rebalance
     from ritz.linalg.measurements import MeasurementOperator as MeasurementOperator
 
+    # decompositions from random blocks
+    from ritz.linalg.randomized_svd import EigenApproximation as EigenApproximation
+    from ritz.linalg.randomized_svd import StreamingSVD as StreamingSVD
+    from ritz.linalg.randomized_svd import SVDResult as SVDResult
+    from ritz.linalg.randomized_svd import randomized_eigh as randomized_eigh
+    from ritz.linalg.randomized_svd import randomized_svd as randomized_svd
+    from ritz.linalg.nystrom import nystrom as nystrom
+
+    # estimates from random probes and Krylov spaces
+    from ritz.linalg.matrix_functions import MatrixFunctionAction as MatrixFunctionAction
+    from ritz.linalg.matrix_functions import matrix_function_action as matrix_function_action
+    from ritz.linalg.spectral_estimates import ConditionEstimate as ConditionEstimate
+    from ritz.linalg.spectral_estimates import SpectralInterval as SpectralInterval
+    from ritz.linalg.spectral_estimates import condition_estimate as condition_estimate
+    from ritz.linalg.spectral_estimates import estimate_rank as estimate_rank
+    from ritz.linalg.spectral_estimates import spectral_interval as spectral_interval
+    from ritz.linalg.trace_estimation import StochasticEstimate as StochasticEstimate
+    from ritz.linalg.trace_estimation import diagonal as diagonal
+    from ritz.linalg.trace_estimation import hutchinson_trace as hutchinson_trace
+    from ritz.linalg.trace_estimation import hutchpp_trace as hutchpp_trace
+    from ritz.linalg.trace_estimation import logdet as logdet
+
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)
