@@ -36,7 +36,7 @@ SPECIMENS = {
     "randomized_eigh": Specimen(randomized_eigh, lambda: {"A": symmetric_argument()} | options(), accepts={"rng": ("none",)}),
     "StreamingSVD": Specimen(StreamingSVD, lambda: {"k": 2, "oversampling": 3, "rng": 0}, accepts={"rng": ("none",)}),
     "StreamingSVD.update": Specimen(lambda rows: StreamingSVD(2, rng=0).update(rows), lambda: {"rows": matrix_argument()}),
-    "SVDResult": Specimen(lambda: randomized_svd(matrix_argument(), 2), dict),
+    "SVDApproximation": Specimen(lambda: randomized_svd(matrix_argument(), 2), dict),
     "EigenApproximation": Specimen(lambda: randomized_eigh(symmetric_argument(), 2), dict),
 }
 

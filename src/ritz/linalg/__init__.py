@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     # decompositions from random blocks
     from ritz.linalg.randomized_svd import EigenApproximation as EigenApproximation
     from ritz.linalg.randomized_svd import StreamingSVD as StreamingSVD
-    from ritz.linalg.randomized_svd import SVDResult as SVDResult
+    from ritz.linalg.randomized_svd import SVDApproximation as SVDApproximation
     from ritz.linalg.randomized_svd import randomized_eigh as randomized_eigh
     from ritz.linalg.randomized_svd import randomized_svd as randomized_svd
     from ritz.linalg.nystrom import nystrom as nystrom

@@ -24,7 +24,7 @@ PROBES = 10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SVDResult(Result):
+class SVDApproximation(Result):
     """Leading singular triplets: ``A ~ U diag(s) Vh``.
 
     Attributes
@@ -62,7 +62,7 @@ class EigenApproximation(Result):
     eigenvectors : array (n, k)
         V, orthonormal columns.
     residual_norm : float
-        ``||A - V diag(eigenvalues) V^H||_F``, exact or estimated as in `SVDResult`; always estimated by `nystrom`.
+        ``||A - V diag(eigenvalues) V^H||_F``, exact or estimated as in `SVDApproximation`; always estimated by `nystrom`.
     method : str
         What was done.
     """
@@ -75,7 +75,7 @@ class EigenApproximation(Result):
 
 def randomized_svd(
     A, k: int, *, oversampling: int = 10, power_iterations: int | str = "auto", rng: np.random.Generator | int | None = None
-) -> SVDResult:
+) -> SVDApproximation:
     """Return the k leading singular triplets of a matrix, nearly, from few products with blocks of random vectors.
 
     Parameters
@@ -95,7 +95,7 @@ def randomized_svd(
 
     Returns
     -------
-    SVDResult
+    SVDApproximation
         Of A's kind, dtype and device. Singular values never exceed the true ones, up to rounding. Where the space would have as many dimensions
         as A's shorter side, the decomposition is exact, and the method says so.
 
@@ -124,7 +124,7 @@ def randomized_svd(
     left, s, inner = tall_svd(images, k)
     right = Z @ adjoint(inner)
     U, V = (left, right) if tall is A else (right, left)
-    return SVDResult(U, s, adjoint(V), _projection_residual(A, U, s, adjoint(V), rng), method)
+    return SVDApproximation(U, s, adjoint(V), _projection_residual(A, U, s, adjoint(V), rng), method)
 
 
 def randomized_eigh(
@@ -242,7 +242,7 @@ class StreamingSVD:
         self._squares += block.squared_norm
         return self
 
-    def result(self) -> SVDResult:
+    def result(self) -> SVDApproximation:
         """Return the triplets of all rows so far; more rows may follow.
 
         Raises
@@ -261,7 +261,7 @@ class StreamingSVD:
         B_H = (self._H @ adjoint(right)) * xp.astype(inverse, self._H.dtype)[None, :]
         V, s, inner = tall_svd(B_H, self.k)
         residual = math.sqrt(max(self._squares - float(xp.sum(s**2)), 0.0))
-        return SVDResult(Q @ (left @ adjoint(inner)), s, adjoint(V), residual, f"single pass, {rows} rows in {len(self._blocks)} blocks")
+        return SVDApproximation(Q @ (left @ adjoint(inner)), s, adjoint(V), residual, f"single pass, {rows} rows in {len(self._blocks)} blocks")
 
     def _check_fits(self, block: Products) -> None:
         first = self._first
