@@ -8,8 +8,11 @@ Saad, "Iterative Methods for Sparse Linear Systems", 2nd edition, SIAM 2003, alg
 
 from __future__ import annotations
 
-from ritz.core import warn_not_converged
-from ritz.linalg.krylov_system import Columns, Iteration, KrylovResult, linear_system, real_inner, row_norms
+import numpy as np
+
+from ritz.core import to_numpy, warn_not_converged
+from ritz.linalg.krylov_system import Columns, Iteration, KrylovResult, linear_system, real_inner
+from ritz.linalg.row_updates import descend, redirect
 
 
 def cg(A, b, *, preconditioner=None, x0=None, tol: float = 1e-6, max_iterations: int | None = None) -> KrylovResult:
@@ -84,12 +87,9 @@ def _sweep(iteration: Iteration, columns: Columns) -> None:
         iteration.retire_where(c.curvature <= 0, "indefinite", c)
         if not c.index.size:
             return
-        step = (c.rho / c.curvature)[:, None]
-        c.x += step * c.p
-        c.r -= step * c.q
-        iteration.advance(row_norms(c.r), c)
+        c.squares = descend(c.x, c.r, c.p, c.q, c.rho / c.curvature)
+        iteration.advance(np.sqrt(to_numpy(c.squares)), c)
         z = system.precondition(c.r)
-        c.rho, previous = real_inner(c.r, z), c.rho
-        c.p *= (c.rho / previous)[:, None]
-        c.p += z
+        c.rho, previous = c.squares if z is c.r else real_inner(c.r, z), c.rho
+        redirect(c.p, c.rho / previous, z)
         iteration.retire_where(c.rho <= 0, "indefinite_preconditioner", c)

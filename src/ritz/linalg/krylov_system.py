@@ -82,11 +82,7 @@ class LinearSystem:
     b: object  # (k, n)
     x0: object  # (k, n)
     is_vector: bool
-
-    @property
-    def xp(self):
-        """The array namespace of the right-hand sides."""
-        return namespace(self.b)
+    xp: object  # the array namespace of the right-hand sides
 
     def residual(self, x, rows=slice(None)):
         """``b - A x`` for some of the right-hand sides."""
@@ -119,7 +115,7 @@ def linear_system(A, b, x0, preconditioner, *, hermitian: bool = False) -> Linea
         _check_hermitian(multiply, b_rows, "A")
         if M is not None:
             _check_hermitian(precondition, b_rows, "preconditioner")
-    return LinearSystem(multiply, precondition, b_rows, x_rows, b.ndim == 1)
+    return LinearSystem(multiply, precondition, b_rows, x_rows, b.ndim == 1, namespace(b_rows))
 
 
 def operand(value, name: str):
@@ -133,6 +129,8 @@ def operand(value, name: str):
         return value.detach()
     if kind(value if hasattr(value, "shape") else np.asarray(value), name) != "sparse":
         return matrix(value, name, allow_complex=True)
+    if 0 in value.shape:
+        raise ValueError(f"{name} must not be empty, got shape {value.shape}")
     A = to_csr(value, name)
     entries = array(A.data, name, allow_complex=True, allow_empty=True)
     return scipy.sparse.csr_array((entries, A.indices, A.indptr), shape=A.shape)
@@ -221,7 +219,7 @@ class Iteration:
 
     def retire_where(self, condition, reason: str, columns: Columns) -> None:
         """Take the columns for which the condition holds out of the sweep, with their x and this reason."""
-        lost = to_numpy(condition)
+        lost = condition if isinstance(condition, np.ndarray) else to_numpy(condition)
         if lost.any():
             self.x[columns.index[lost]] = columns.x[np.flatnonzero(lost)]
             self.reasons[columns.index[lost]] = reason
@@ -233,9 +231,11 @@ class Iteration:
         self.steps[index] += 1
         self.norms[index] = norms
         self.history.append(self.norms.copy())
-        if not np.isfinite(norms).all():
-            self.reasons[index[~np.isfinite(norms)]] = "breakdown"  # and x stays what it was before this sweep
-            columns.keep(np.isfinite(norms))
+        spent = self.steps[index] >= self.limit
+        if ((norms > self.target[index]) & ~spent & (norms < np.inf)).all():
+            return
+        self.reasons[index[~np.isfinite(norms)]] = "breakdown"  # and x stays what it was before this sweep
+        columns.keep(np.isfinite(norms))
         self.retire_where(self.norms[columns.index] <= self.target[columns.index], "converged", columns)
         self.retire_where(self.steps[columns.index] >= self.limit, "max_iterations", columns)
 
@@ -259,14 +259,12 @@ class Iteration:
 
 def inner(x, y):
     """The inner products ``x_i^H y_i`` of the rows."""
-    return namespace(x).vecdot(x, y)
+    return np.vecdot(x, y) if isinstance(x, np.ndarray) else namespace(x).vecdot(x, y)
 
 
 def real_inner(x, y):
     """The real parts of the inner products of the rows."""
-    product = inner(x, y)
-    xp = namespace(product)
-    return xp.real(product) if xp.isdtype(product.dtype, "complex floating") else product
+    return inner(x, y).real
 
 
 def row_norms(x) -> np.ndarray:
@@ -286,7 +284,7 @@ def _initial_guess(x0, b):
 def check_right_side(A, b) -> None:
     """Refuse right-hand sides that have not as many entries as A has rows."""
     if b.shape[0] != A.shape[0]:
-        raise ValueError(f"b must have shape ({A.shape[0]},) or ({A.shape[0]}, k), got {tuple(b.shape)}")
+        raise ValueError(f"b must have shape ({A.shape[0]},) or ({A.shape[0]}, k) beside A of shape {tuple(A.shape)}, got {tuple(b.shape)}")
 
 
 def check_kinds(A, name: str, b) -> None:
