@@ -75,12 +75,16 @@ Rows = Callable[[object], object]  # (k, n) to (k, m), one product per row
 
 @dataclass(frozen=True)
 class LinearSystem:
-    """A system A x = b with k right-hand sides as rows: checked, converted once, ready to iterate."""
+    """A system A x = b with k right-hand sides as rows: checked, converted once, ready to iterate.
+
+    b and x0 are divided by `scales`, powers of two, so that no norm over- or underflows; that is exact.
+    """
 
     multiply: Rows
     precondition: Rows
     b: object  # (k, n)
     x0: object  # (k, n)
+    scales: np.ndarray  # (k,)
     is_vector: bool
     xp: object  # the array namespace of the right-hand sides
 
@@ -108,14 +112,17 @@ def linear_system(A, b, x0, preconditioner, *, hermitian: bool = False) -> Linea
             check_kinds(value, name, b)
     dtype = b.dtype if is_torch(b) else np.result_type(b.dtype, *(value.dtype for value in (A, M, x0) if value is not None))
     b_rows = as_rows(b, dtype)
-    x_rows = namespace(b_rows).zeros_like(b_rows) if x0 is None else as_rows(x0, dtype, copy=True)
+    x_rows = namespace(b_rows).zeros_like(b_rows) if x0 is None else as_rows(x0, dtype)
+    scales = powers_of_two(b_rows)
+    column = like(scales.astype(to_numpy(x_rows[:0].real).dtype), b_rows)[:, None]
+    b_rows, x_rows = b_rows / column, x_rows / column
     multiply = row_product(A, dtype)
     precondition = (lambda rows: rows) if M is None else row_product(M, dtype)
     if hermitian:
         _check_hermitian(multiply, b_rows, "A")
         if M is not None:
             _check_hermitian(precondition, b_rows, "preconditioner")
-    return LinearSystem(multiply, precondition, b_rows, x_rows, b.ndim == 1, namespace(b_rows))
+    return LinearSystem(multiply, precondition, b_rows, x_rows, scales, b.ndim == 1, namespace(b_rows))
 
 
 def operand(value, name: str):
@@ -144,7 +151,7 @@ def is_sparse_tensor(value) -> bool:
 def row_product(A, dtype) -> Rows:
     """Return the function that multiplies each row of an array (k, n) by A, in one dtype and contiguous."""
     if isinstance(A, np.ndarray) or (is_torch(A) and not is_sparse_tensor(A)):
-        transposed = A.T if is_torch(A) else A.astype(dtype, copy=False).T
+        transposed = A.detach().T if is_torch(A) else A.astype(dtype, copy=False).T
         return lambda rows: rows @ transposed
     if scipy.sparse.issparse(A):
         A = A.astype(dtype, copy=False)
@@ -158,13 +165,17 @@ def row_product(A, dtype) -> Rows:
     return apply
 
 
-def as_rows(columns, dtype, *, copy: bool = False):
+def as_rows(columns, dtype):
     """A vector (n,) or columns (n, k) as contiguous rows (k, n)."""
     if is_torch(columns):
-        rows = columns.detach().reshape(1, -1) if columns.ndim == 1 else columns.detach().T
-        return rows.clone().contiguous() if copy else rows.contiguous()
-    rows = columns.reshape(1, -1) if columns.ndim == 1 else columns.T
-    return np.array(rows, dtype=dtype, order="C", copy=True if copy else None)
+        return (columns.detach().reshape(1, -1) if columns.ndim == 1 else columns.detach().T).contiguous()
+    return np.ascontiguousarray(columns.reshape(1, -1) if columns.ndim == 1 else columns.T, dtype=dtype)
+
+
+def powers_of_two(rows) -> np.ndarray:
+    """For each row the power of two at or below its largest entry, 1 for zero rows: dividing by it rounds nothing."""
+    largest = to_numpy(namespace(rows).max(abs(rows), axis=1)).astype(float)
+    return np.where(largest > 0, np.ldexp(1.0, np.frexp(largest)[1] - 1), 1.0)
 
 
 class Columns(SimpleNamespace):
@@ -251,7 +262,9 @@ class Iteration:
         self.reasons[columns] = reasons
 
     def _result(self) -> KrylovResult:
-        x, norms, converged = self.x, np.stack(self.history), self.reasons == "converged"
+        scales = self.system.scales
+        x = self.x * like(scales.astype(to_numpy(self.x[:0].real).dtype), self.x)[:, None]
+        norms, converged = np.stack(self.history) * scales, self.reasons == "converged"
         if self.system.is_vector:
             return KrylovResult(x[0], bool(converged[0]), int(self.steps[0]), norms[:, 0], str(self.reasons[0]))
         return KrylovResult(x.T, converged, self.steps, norms, tuple(map(str, self.reasons)))

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse.linalg
 
 from ritz.core import array, integer, is_torch, like, real, to_csr, to_numpy, warn_not_converged
-from ritz.linalg.krylov_system import KrylovResult, check_kinds, check_right_side, is_sparse_tensor, operand
+from ritz.linalg.krylov_system import KrylovResult, check_kinds, check_right_side, is_sparse_tensor, operand, powers_of_two
 from ritz.linalg.operators import StructuredOperator
 
 
@@ -92,17 +92,19 @@ def _all_columns(A, M, b, x0, options) -> KrylovResult:
     right = None if M is None else _host_operator(M)
     acting = operator if right is None else operator @ right
     columns = to_numpy(b).reshape(b.shape[0], -1)
-    starts = [None] * columns.shape[1] if x0 is None else list(to_numpy(x0).reshape(A.shape[1], -1).T)
+    scales = powers_of_two(columns.T)
+    columns = columns / scales.astype(columns.real.dtype)
+    starts = [None] * columns.shape[1] if x0 is None else list((to_numpy(x0).reshape(A.shape[1], -1) / scales).T)
     with np.errstate(over="ignore"):  # LSMR starts its estimate of the condition number beyond single precision
         found = [scipy.sparse.linalg.lsmr(acting, column, x0=start, **options) for column, start in zip(columns.T, starts)]
     xs = [solution[0] if right is None else right @ solution[0] for solution in found]
     firsts = [column if start is None else column - operator @ start for column, start in zip(columns.T, starts)]
     lasts = [column - operator @ x for column, x in zip(columns.T, xs)]
-    norms = np.array([[np.linalg.norm(r) for r in firsts], [np.linalg.norm(r) for r in lasts]])
+    norms = np.array([[np.linalg.norm(r) for r in firsts], [np.linalg.norm(r) for r in lasts]]) * scales
     reasons = tuple(_reason(solution[1], np.isfinite(norm)) for solution, norm in zip(found, norms[1]))
     steps = np.array([solution[2] for solution in found])
     dtype = np.result_type(operator.dtype, columns.dtype)
-    x = like(np.stack(xs, axis=1).astype(dtype, copy=False), b)
+    x = like((np.stack(xs, axis=1) * scales).astype(dtype, copy=False), b)
     if b.ndim == 1:
         return KrylovResult(x[:, 0], reasons[0] == "converged", int(steps[0]), norms[:, 0], reasons[0])
     return KrylovResult(x, np.array([reason == "converged" for reason in reasons]), steps, norms, reasons)

@@ -7,6 +7,8 @@ Paige and Saunders, "Solution of Sparse Indefinite Systems of Linear Equations",
 
 from __future__ import annotations
 
+import math
+
 from ritz.core import namespace, warn_not_converged
 from ritz.linalg.krylov_system import Columns, Iteration, KrylovResult, linear_system, real_inner, row_norms
 
@@ -102,7 +104,7 @@ def _sweep(iteration: Iteration, columns: Columns) -> None:
         c.last_epsilon, c.delta, c.corner = c.epsilon, c.cos * c.diagonal + c.sin * c.alpha, c.sin * c.diagonal - c.cos * c.alpha
         c.epsilon, c.diagonal = c.sin * c.beta, -c.cos * c.beta
         c.gradient = xp.hypot(c.corner, c.diagonal)  # ||A r|| / phi for the residual before this step
-        iteration.retire_where(c.gradient <= negligible * c.size, "singular", c)
+        iteration.retire_where((c.gradient <= negligible * c.size) & (c.size < math.inf), "singular", c)
         if not c.index.size:
             return
         gamma = xp.hypot(c.corner, c.beta)
