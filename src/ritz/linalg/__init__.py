@@ -7,7 +7,24 @@ from ritz.core.lazy import lazy_exports
 if TYPE_CHECKING:
     # structured operators
     from ritz.linalg.operators import OperatorProduct as OperatorProduct
+    from ritz.linalg.operators import OperatorSum as OperatorSum
+    from ritz.linalg.operators import ScaledOperator as ScaledOperator
     from ritz.linalg.operators import StructuredOperator as StructuredOperator
+    from ritz.linalg.structured_operators import BlockDiagonalOperator as BlockDiagonalOperator
+    from ritz.linalg.structured_operators import DiagonalOperator as DiagonalOperator
+    from ritz.linalg.structured_operators import DiagonalPlusLowRankOperator as DiagonalPlusLowRankOperator
+    from ritz.linalg.structured_operators import KroneckerOperator as KroneckerOperator
+    from ritz.linalg.structured_operators import LowRankOperator as LowRankOperator
+
+    # linear systems: Krylov solvers and preconditioners
+    from ritz.linalg.conjugate_gradients import cg as cg
+    from ritz.linalg.gmres import gmres as gmres
+    from ritz.linalg.krylov_system import KrylovResult as KrylovResult
+    from ritz.linalg.least_squares import lsmr as lsmr
+    from ritz.linalg.minres import minres as minres
+    from ritz.linalg.preconditioners import incomplete_lu as incomplete_lu
+    from ritz.linalg.preconditioners import jacobi as jacobi
+    from ritz.linalg.preconditioners import ssor as ssor
 
     # Monarch matrices
     from ritz.linalg.monarch import MonarchFactorization as MonarchFactorization
