@@ -30,4 +30,10 @@ if TYPE_CHECKING:
     from ritz.linalg.low_rank import weighted_singular_values as weighted_singular_values
     from ritz.linalg.rank_rule import RankRule as RankRule
 
+    # eigenpairs and singular triplets
+    from ritz.linalg.eigen import EigenResult as EigenResult
+    from ritz.linalg.eigen import eigsh as eigsh
+    from ritz.linalg.singular_values import SVDResult as SVDResult
+    from ritz.linalg.singular_values import svds as svds
+
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)
