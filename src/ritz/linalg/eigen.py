@@ -133,7 +133,9 @@ def eigsh(
     """
     rng = random_generator(rng)
     operand = hermitian(A, "A", rng)
-    k = integer(k, "k", at_least=1, at_most=operand.n)
+    k = integer(k, "k", at_least=1)
+    if k > operand.n:
+        raise ValueError(f"k must be at most the number of rows of A, {operand.n}, got {k}")
     which, method = choice(which, "which", ENDS), choice(method, "method", METHODS)
     tol = max(positive(tol, "tol"), ROUNDING_FLOOR * float(np.finfo(operand.dtype).eps))
     sigma = None if sigma is None else real(sigma, "sigma")

@@ -90,9 +90,9 @@ def svds(A, k: int = 6, *, which: str = "largest", tol: float = 1e-8, rng: np.ra
 
     Notes
     -----
-    An explicit matrix with a side of at most 500 and at most 2 10^7 entries, or more than a quarter of whose triplets are wanted, is decomposed whole
-    by LAPACK. The smallest singular values of a large matrix are hard for products alone (their Gram values crowd at zero): expect a warning where
-    they are clustered. CUDA tensors are refused, not moved.
+    An explicit matrix of at most 2 10^7 entries is decomposed whole by LAPACK if a side is at most 500, or the smallest triplets or more than
+    a quarter of all are wanted. The smallest singular values of a larger matrix are hard for products alone (their Gram values crowd at zero): expect a warning
+    where they are far below the largest. CUDA tensors are refused, not moved.
 
     Examples
     --------
@@ -102,7 +102,9 @@ def svds(A, k: int = 6, *, which: str = "largest", tol: float = 1e-8, rng: np.ra
     """
     operand, entries = _rectangular(A)
     m, n = operand.shape
-    k = integer(k, "k", at_least=1, at_most=min(m, n))
+    k = integer(k, "k", at_least=1)
+    if k > min(m, n):
+        raise ValueError(f"k must be at most {min(m, n)}, the shorter side of A, got {k}")
     which = choice(which, "which", ("largest", "smallest"))
     dtype = np.result_type(operand.dtype, np.float32)
     tol = max(positive(tol, "tol"), ROUNDING_FLOOR * float(np.finfo(dtype).eps))
