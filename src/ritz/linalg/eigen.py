@@ -27,6 +27,7 @@ ALWAYS_DENSE = 2_000  # rows up to which LAPACK is best whatever is asked for
 DENSE_LIMIT = 10_000  # rows up to which a dense matrix may be decomposed where the other routes are weak
 LANCZOS_BLOCK = 2
 PRODUCTS_PER_PAIR = 5_000
+TRIAL_PRODUCTS_PER_PAIR = 150  # what Lanczos may spend on smallest pairs before the Chebyshev filter takes over from its Ritz vectors
 ROUNDING_FLOOR = 16.0  # times eps: relative residuals below this cannot be asked for
 
 
@@ -98,8 +99,8 @@ def eigsh(
         About how many products (shift-invert: solves) may be spent; by default 5,000 per pair. Not used by the dense route.
     method : {"auto", "dense", "lanczos", "chebyshev", "shift-invert"}
         "auto" takes LAPACK up to 2,000 rows (10,000 for more than n/4 pairs, and for smallest or interior pairs of a dense matrix); for interior
-        pairs, and for smallest ones of a sparse matrix whose factors stay sparse, shift-invert; for other smallest ones the Chebyshev filter; else
-        Lanczos.
+        pairs, and for smallest ones of a sparse matrix whose factors stay sparse, shift-invert; for other smallest ones Lanczos and,
+        where it stalls, the Chebyshev filter from its Ritz vectors; else Lanczos.
     rng : numpy.random.Generator or int, optional
         Where random blocks come from.
 
@@ -146,6 +147,12 @@ def eigsh(
     budget = PRODUCTS_PER_PAIR * (k + 10) if max_matvecs is None else integer(max_matvecs, "max_matvecs", at_least=1)
     route = _choose(operand, weight, k, which, sigma) if method == "auto" else method
     _refuse_impossible(route, operand, weight, k, which, sigma)
+    if method == "auto" and route == "chebyshev":
+        trial = min(budget, TRIAL_PRODUCTS_PER_PAIR * (k + 10))
+        pairs, scale = _lanczos(operand, weight, k, which, sigma, tol, start, trial, rng)
+        if not pairs.exhausted or trial == budget:
+            return _finished(operand, weight, pairs, scale, tol, "lanczos", A)
+        start, budget = pairs.vectors, budget - pairs.products
     solve = {"dense": _dense, "lanczos": _lanczos, "chebyshev": _chebyshev, "shift-invert": _shift_invert}[route]
     pairs, scale = solve(operand, weight, k, which, sigma, tol, start, budget, rng)
     return _finished(operand, weight, pairs, scale, tol, route, A)

@@ -90,9 +90,9 @@ def svds(A, k: int = 6, *, which: str = "largest", tol: float = 1e-8, rng: np.ra
 
     Notes
     -----
-    An explicit matrix of at most 2 10^7 entries is decomposed whole by LAPACK if a side is at most 500, or the smallest triplets or more than
-    a quarter of all are wanted. The smallest singular values of a larger matrix are hard for products alone (their Gram values crowd at zero): expect a warning
-    where they are far below the largest. CUDA tensors are refused, not moved.
+    An explicit matrix of at most 2 10^7 entries is decomposed whole by LAPACK if a side is at most 500, or the smallest triplets or more than a
+    quarter of all are wanted. The smallest singular values of a larger matrix are hard for products alone (their Gram values crowd at zero): expect
+    a warning where they are far below the largest. CUDA tensors are refused, not moved.
 
     Examples
     --------
