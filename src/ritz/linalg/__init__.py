@@ -75,4 +75,10 @@ if TYPE_CHECKING:
     from ritz.linalg.trace_estimation import hutchpp_trace as hutchpp_trace
     from ritz.linalg.trace_estimation import logdet as logdet
 
+    # eigenpairs and singular triplets
+    from ritz.linalg.eigen import EigenResult as EigenResult
+    from ritz.linalg.eigen import eigsh as eigsh
+    from ritz.linalg.singular_values import SVDResult as SVDResult
+    from ritz.linalg.singular_values import svds as svds
+
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)
