@@ -19,6 +19,7 @@ import numpy as np
 Apply = Callable[[np.ndarray], np.ndarray]
 ENDS = {"largest": (1,), "smallest": (-1,), "magnitude": (1, -1), "both": (1, -1)}
 FEW_COLUMNS = 4  # up to which products with tall matrices go column by column
+CHECKS_PER_CYCLE = 6
 BREAKDOWN = 64.0  # times eps: a new direction shorter than this, relative to the operator, is rounding
 
 
@@ -168,23 +169,33 @@ class _Lanczos:
         while True:
             self._expand()
             values, Y, residuals = self._ritz()
-            converged = residuals <= self.tol * (np.abs(values) if self.relative_to_value else self.scale)
-            reached, complete = bool(converged[: self.k].all()), self.next.shape[1] == 0
+            limits = self._limits(values)
+            converged = residuals <= limits
+            complete = self.next.shape[1] == 0
+            reached = self.size > self.k and bool(converged[: self.k].all())
             explored = reached and not complete and locked is not None and (bool(converged[self.k]) or not self._may_displace(values[: self.k]))
-            complete = complete or (explored and np.allclose(values[: self.k], locked, rtol=0, atol=2 * self.tol * self.scale))
-            if complete or self.products >= self.max_products:
+            complete = complete or (explored and bool(np.all(np.abs(values[: self.k] - locked) <= 2 * limits[: self.k])))
+            if complete or (self.products >= self.max_products and self.size >= self.k):
                 vectors = self.V[:, : self.size] @ Y[:, : self.k]
                 return RitzPairs(values[: self.k], vectors, self.restarts, self.products, self.scale, not (reached or complete))
             if reached and (explored or locked is None):
                 locked = values[: self.k]
                 self._restart(values, Y, self.k)
                 self._explore()
-            else:
+            elif not self._has_room():
                 self._restart(values, Y, self._kept())
 
+    def _limits(self, values: np.ndarray) -> np.ndarray:
+        """The residuals at which pairs with these values have converged."""
+        return self.tol * (np.abs(values) if self.relative_to_value else np.full(len(values), self.scale))
+
+    def _has_room(self) -> bool:
+        return 0 < self.next.shape[1] <= self.capacity - self.size
+
     def _expand(self) -> None:
-        """Multiply by the next block and orthonormalize, until the basis is full."""
-        while self.next.shape[1] and self.size + self.next.shape[1] <= self.capacity:
+        """Multiply by the next block and orthonormalize, for a part of the basis after which convergence is worth a look."""
+        goal = self.size + max(self.capacity // CHECKS_PER_CYCLE, self.block)
+        while self._has_room() and self.size < goal:
             first, last = self.size, self.size + self.next.shape[1]
             self.V[:, first:last] = self.next
             C, self.next, self.R = orthonormal_complement(self.apply(self.next), self.V[:, :last], self.weight, self.rng, self._floor())
@@ -227,7 +238,7 @@ class _Lanczos:
         """
         values, Y = np.linalg.eigh(self.H[self.k : self.size, self.k : self.size])
         residuals = np.linalg.norm(self.R @ Y[len(Y) - self.R.shape[1] :], axis=0)
-        margin = self.tol * self.scale
+        margin = float(np.min(self._limits(wanted)))
         return any(float(np.max(sign * values + residuals)) > _least_wanted(wanted, self.which, sign) + margin for sign in ENDS[self.which])
 
     def _floor(self) -> float:
