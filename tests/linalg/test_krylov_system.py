@@ -141,7 +141,10 @@ def test_cg_obeys_the_chebyshev_bound_in_the_energy_norm():
     A = hermitian(RNG, np.geomspace(1, 100, 60))
     b, x = draw(RNG, 60), None
     x = np.linalg.solve(A, b)
-    energy = lambda e: np.sqrt(e @ A @ e)  # noqa: E731
+
+    def energy(e):
+        return np.sqrt(e @ A @ e)
+
     rate = (np.sqrt(100) - 1) / (np.sqrt(100) + 1)
     for steps in range(1, 40, 4):
         with warnings.catch_warnings():

@@ -213,7 +213,10 @@ def _steps(model, optimizer, start, stop):
 def test_a_saved_state_continues_bit_for_bit(options, dtype):
     """Saved in the middle of a period, through a file, into an optimizer whose parameters are no longer stacked in memory."""
     straight, resumed = _model(dtype), _model(dtype)
-    make = lambda model: SOAP(model.parameters(), precondition_frequency=4, **options)  # noqa: E731
+
+    def make(model):
+        return SOAP(model.parameters(), precondition_frequency=4, **options)
+
     optimizer = make(straight)
     _steps(straight, optimizer, 0, 7)
     buffer = io.BytesIO()

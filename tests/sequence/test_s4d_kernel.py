@@ -95,7 +95,10 @@ def test_gradients_of_all_parameters_by_finite_differences(discretization, real_
     kernel = _kernel(2, 8, discretization=discretization, real_transform=real_transform, B="trainable")
     names, values = zip(*kernel.named_parameters())
     assert set(names) == {"log_dt", "A_real", "A_imag", "B", "C"}
-    length_17 = lambda *values: torch.func.functional_call(kernel, dict(zip(names, values)), (17,))  # noqa: E731
+
+    def length_17(*values):
+        return torch.func.functional_call(kernel, dict(zip(names, values)), (17,))
+
     assert torch.autograd.gradcheck(length_17, tuple(value.detach().requires_grad_() for value in values))
 
 

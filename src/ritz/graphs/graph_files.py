@@ -178,7 +178,7 @@ def _first_edge(path: Path) -> str:
 def _mat_matrix(path: Path, key: str | None):
     try:
         held = {name: value for name, value in scipy.io.loadmat(path).items() if not name.startswith("__")}
-    except (ValueError, NotImplementedError) as error:
+    except (ValueError, NotImplementedError) as error:  # SciPy reads no MATLAB 7.3 files
         raise ValueError(f"'{path}' is no MATLAB file that SciPy can read: {error}") from error
     if key is not None:
         if key not in held:

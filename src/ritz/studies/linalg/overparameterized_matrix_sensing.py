@@ -48,6 +48,8 @@ def study_matrix_sensing(run: Run) -> None:
     )
     after = max(by_setting["accelerated", alpha][800 + 300] for by_setting in curves.values() for alpha in SCALES)
     run.claim("rebalanced at 800: error at most 1e-8 within 300 steps for every alpha", measured=after, holds=after <= 1e-8, paper="exp(-Omega(T))")
+    scaled = max(by_setting["ScaledGD", 0.1][1000] for by_setting in curves.values())
+    run.note(f"ScaledGD, which solves two k x k systems a step, is as strong a cure: its largest error at 1000 steps is {scaled:.1e}")
     _sense(run)
 
 
