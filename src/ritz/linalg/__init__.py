@@ -47,6 +47,18 @@ if TYPE_CHECKING:
     from ritz.linalg.low_rank import weighted_singular_values as weighted_singular_values
     from ritz.linalg.rank_rule import RankRule as RankRule
 
+    # random sketches, and least squares from them
+    from ritz.linalg.sketches import countsketch as countsketch
+    from ritz.linalg.sketches import gaussian_sketch as gaussian_sketch
+    from ritz.linalg.sketches import sparse_sign as sparse_sign
+    from ritz.linalg.sketches import srct as srct
+    from ritz.linalg.sketches import srht as srht
+    from ritz.linalg.tensor_sketch import TensorSRCT as TensorSRCT
+    from ritz.linalg.walsh_hadamard import walsh_hadamard as walsh_hadamard
+    from ritz.linalg.coordinate_embedding import coordinate_embedding_constant as coordinate_embedding_constant
+    from ritz.linalg.sketched_lstsq import SketchedLstsq as SketchedLstsq
+    from ritz.linalg.sketched_lstsq import sketched_lstsq as sketched_lstsq
+
     # matrix sensing
     from ritz.linalg.matrix_sensing import MatrixSensing as MatrixSensing
     from ritz.linalg.matrix_sensing import matrix_sensing as matrix_sensing
