@@ -59,6 +59,9 @@ if TYPE_CHECKING:
     from ritz.linalg.sketched_lstsq import SketchedLstsq as SketchedLstsq
     from ritz.linalg.sketched_lstsq import sketched_lstsq as sketched_lstsq
 
+    # which rows matter
+    from ritz.linalg.leverage_scores import leverage_scores as leverage_scores
+
     # matrix sensing
     from ritz.linalg.matrix_sensing import MatrixSensing as MatrixSensing
     from ritz.linalg.matrix_sensing import matrix_sensing as matrix_sensing

@@ -51,9 +51,9 @@ def leverage_scores(A, *, method: str = "qr", rng: np.random.Generator | int | N
     >>> leverage_scores(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 3.0], [0.0, 0.0]])).round(12)
     array([0.5, 0.5, 1. , 0. ])
     """
-    entries = real_matrix(A, "A")
+    entries, rng = real_matrix(A, "A"), random_generator(rng)
     sketched = choice(method, "method", ("qr", "sketch")) == "sketch"
-    scores = _sketched_scores(entries, random_generator(rng)) if sketched else np.sum(orthonormal_basis(entries) ** 2, axis=1)
+    scores = _sketched_scores(entries, rng) if sketched else np.sum(orthonormal_basis(entries) ** 2, axis=1)
     scores = np.minimum(scores, 1.0)
     return like(scores, A).to(A.dtype) if is_torch(A) else scores
 
