@@ -61,6 +61,13 @@ if TYPE_CHECKING:
 
     # which rows matter
     from ritz.linalg.leverage_scores import leverage_scores as leverage_scores
+    from ritz.linalg.lewis_weights import lewis_weights as lewis_weights
+    from ritz.linalg.lp_sensitivities import lp_sensitivities as lp_sensitivities
+    from ritz.linalg.row_sampling import RowSample as RowSample
+    from ritz.linalg.row_sampling import sample_rows as sample_rows
+    from ritz.linalg.lp_distortion import lp_distortion as lp_distortion
+    from ritz.linalg.lp_regression import LpRegression as LpRegression
+    from ritz.linalg.lp_regression import lp_regression as lp_regression
 
     # matrix sensing
     from ritz.linalg.matrix_sensing import MatrixSensing as MatrixSensing

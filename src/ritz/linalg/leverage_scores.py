@@ -59,17 +59,17 @@ def leverage_scores(A, *, method: str = "qr", rng: np.random.Generator | int | N
 
 
 def real_matrix(A, name: str):
-    """Check a matrix of any explicit kind; return float64 NumPy or CSR."""
+    """Check a matrix of any explicit kind; return NumPy or CSR, in single precision (which tells its rank) or double."""
     is_sparse = scipy.sparse.issparse(A) or is_sparse_tensor(A)
     entries = sparse_matrix(A, name) if is_sparse else to_numpy(matrix(A, name))
     if 0 in entries.shape:
         raise ValueError(f"{name} must not be empty, got shape {entries.shape}")
-    return entries.astype(np.float64, copy=False)
+    return entries if entries.dtype == np.float32 else entries.astype(np.float64, copy=False)
 
 
 def orthonormal_basis(A) -> np.ndarray:
-    """An orthonormal basis (n, r) of the range of A, r its numerical rank; columns are brought to one scale first."""
-    dense = A.toarray() if scipy.sparse.issparse(A) else A
+    """An orthonormal basis (n, r) of the range of A in double precision, r the rank in A's; columns are brought to one scale first."""
+    dense = (A.toarray() if scipy.sparse.issparse(A) else A).astype(np.float64, copy=False)
     largest = np.max(np.abs(dense), axis=0)
     dense = dense[:, largest > 0] / largest[largest > 0]
     norms = np.linalg.norm(dense, axis=0)
@@ -77,7 +77,7 @@ def orthonormal_basis(A) -> np.ndarray:
         return np.zeros((A.shape[0], 0))
     Q, R, _ = scipy.linalg.qr(dense / norms, mode="economic", pivoting=True, check_finite=False, overwrite_a=True)
     diagonal = np.abs(np.diag(R))
-    rank = int(np.sum(diagonal > max(A.shape) * np.finfo(np.float64).eps * diagonal[0]))
+    rank = int(np.sum(diagonal > max(A.shape) * np.finfo(A.dtype).eps * diagonal[0]))
     return Q[:, :rank]
 
 
@@ -85,7 +85,7 @@ def _sketched_scores(A, rng: np.random.Generator) -> np.ndarray:
     n, d = A.shape
     S = countsketch(min(n, 4 * d * d + 64), n, rng) if scipy.sparse.issparse(A) else srht(min(n, 16 * d + 64), n, rng)
     _, s, Vh = scipy.linalg.svd(S @ A, full_matrices=False)
-    kept = s > max(A.shape) * np.finfo(np.float64).eps * s[0] if s.size else s > 0
+    kept = s > max(A.shape) * np.finfo(A.dtype).eps * s[0]
     whiten = Vh[kept].T / s[kept]
     probes = math.ceil(8 * math.log(n + 1))
     if probes < whiten.shape[1]:
