@@ -115,8 +115,7 @@ def _read_csv(path: Path):
         if skipped and not file.read(1):
             raise ValueError("it holds no number")
     with _opened(path) as file:
-        matrix = np.loadtxt(file, delimiter=",", ndmin=2, skiprows=skipped, comments=None)
-    return matrix
+        return np.loadtxt(file, delimiter=",", ndmin=2, skiprows=skipped, comments=None)
 
 
 def _read_json(path: Path):
