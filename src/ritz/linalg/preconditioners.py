@@ -13,7 +13,7 @@ import scipy.sparse.linalg
 from numba import njit
 
 from ritz.core import is_torch, like, real, to_csr
-from ritz.linalg.krylov_system import is_sparse_tensor, operand
+from ritz.linalg.matrix_kinds import checked_matrix, is_sparse_tensor
 from ritz.linalg.operators import StructuredOperator
 from ritz.linalg.structured_operators import DiagonalOperator
 
@@ -181,11 +181,9 @@ class IncompleteLUPreconditioner(StructuredOperator):
 
 
 def _explicit(A):
-    A = operand(A, "A")
+    A = checked_matrix(A, "A", square=True)
     if isinstance(A, scipy.sparse.linalg.LinearOperator):
         raise TypeError(f"A must be an explicit matrix, whose entries a preconditioner needs, got {type(A).__name__}")
-    if A.shape[0] != A.shape[1]:
-        raise ValueError(f"A must be square, got shape {tuple(A.shape)}")
     return A
 
 
