@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ritz.cli.linalg import decompositions
+from ritz.cli.linalg import decompositions, solve
 
 app = typer.Typer(no_args_is_help=True, help="Jobs on matrix files: .mtx, .npz, .npy, .csv, .json.")
 
@@ -16,3 +16,4 @@ def linalg() -> None:
 
 app.command("eig")(decompositions.eig)
 app.command("svd")(decompositions.svd)
+app.command("solve")(solve.solve)
