@@ -26,6 +26,15 @@ if TYPE_CHECKING:
     from ritz.linalg.preconditioners import jacobi as jacobi
     from ritz.linalg.preconditioners import ssor as ssor
 
+    # sequences of linear systems: Krylov recycling
+    from ritz.linalg.gcrodr import RecycledSolve as RecycledSolve
+    from ritz.linalg.gcrodr import RecycleSpace as RecycleSpace
+    from ritz.linalg.gcrodr import gcrodr as gcrodr
+    from ritz.linalg.similarity_order import low_mode_features as low_mode_features
+    from ritz.linalg.similarity_order import similarity_order as similarity_order
+    from ritz.linalg.system_sequence import SequenceSolve as SequenceSolve
+    from ritz.linalg.system_sequence import solve_sequence as solve_sequence
+
     # Monarch matrices
     from ritz.linalg.monarch import MonarchFactorization as MonarchFactorization
     from ritz.linalg.monarch import MonarchOperator as MonarchOperator
