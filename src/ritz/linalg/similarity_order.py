@@ -116,7 +116,8 @@ def _points(parameters) -> np.ndarray:
 
 def _grouped_chain(points: np.ndarray, group_size: int, start: int) -> np.ndarray:
     centered = points - points.mean(axis=0)
-    along = randomized_svd(centered, 1, oversampling=min(10, min(centered.shape) - 1), rng=0).U[:, 0]
+    leading = randomized_svd(centered, 1, oversampling=min(10, min(centered.shape) - 1), rng=0)
+    along = leading.U[:, 0] * leading.s[0]
     groups = np.array_split(np.argsort(along, kind="stable"), -(-len(points) // group_size))
     first = next(i for i, group in enumerate(groups) if start in group)
     centers = np.array([along[group].mean() for group in groups])

@@ -73,5 +73,7 @@ def _divergence_form(K: np.ndarray) -> scipy.sparse.csr_array:
         diagonal[right] += flux
     for edge in (np.s_[0, :], np.s_[-1, :], np.s_[:, 0], np.s_[:, -1]):
         diagonal[edge] += 2 * K[edge]
-    rows, columns, values = (np.concatenate([*parts, own]) for parts, own in ((rows, index.ravel()), (columns, index.ravel()), (values, diagonal.ravel())))
+    rows, columns, values = (
+        np.concatenate([*parts, own]) for parts, own in ((rows, index.ravel()), (columns, index.ravel()), (values, diagonal.ravel()))
+    )
     return scipy.sparse.csr_array((values * n**2, (rows, columns)), shape=(n * n, n * n))
