@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse
 import scipy.sparse.linalg
 import torch
-from linalg.kinds_of_systems import DTYPES, MATRIX_KINDS, assert_near, draw, matching
+from linalg.kinds_of_input import DTYPES, KINDS, assert_near, draw, matching
 from specimens import Specimen
 
 from ritz.core import ConvergenceWarning
@@ -176,10 +176,10 @@ def test_isolated_tiny_eigenvalues_cost_nothing_once_they_are_known():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", MATRIX_KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_all_kinds_of_matrices_give_the_dense_solution_cold_and_warm(kind, dtype):
     dense = draw(RNG, 12, 12, dtype=dtype) / 4 + 2 * np.eye(12, dtype=dtype)
-    A, tol = MATRIX_KINDS[kind](dense), 300 * np.finfo(dtype).eps
+    A, tol = KINDS[kind](dense), 300 * np.finfo(dtype).eps
     b = matching(kind, draw(RNG, 12, dtype=dtype))
     x0 = matching(kind, draw(RNG, 12, dtype=dtype))
     first = gcrodr(A, b, restart=6, recycle=2, tol=tol)

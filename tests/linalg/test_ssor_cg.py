@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import scipy.sparse
 import scipy.sparse.linalg
-import torch
 from linalg.test_sor import laplacian
 from specimens import Specimen
 
@@ -57,15 +56,6 @@ def test_the_bound_holds():
         alpha, beta = (np.linalg.eigvals(X @ inverse).real.max() for X in (D, L @ np.linalg.inv(D) @ L.T - D / 4))
         condition = (1 + (2 - omega) ** 2 / (4 * omega) * alpha + omega * beta) / (2 - omega)
         assert preconditioned.max() / preconditioned.min() <= condition * (1 + 1e-9)
-
-
-@pytest.mark.parametrize("torch_input", [False, True])
-def test_single_precision_and_tensors(torch_input):
-    A, b = laplacian(5).toarray().astype(np.float32), np.ones(25, dtype=np.float32)
-    found = ssor_cg(torch.from_numpy(A), torch.from_numpy(b), tol=1e-5) if torch_input else ssor_cg(A, b, tol=1e-5)
-    assert type(found.x) is (torch.Tensor if torch_input else np.ndarray)
-    assert np.asarray(found.x).dtype == np.float32
-    np.testing.assert_allclose(np.asarray(found.x), np.linalg.solve(A, b), atol=1e-3)
 
 
 def test_zero_tiny_and_indefinite_systems():
