@@ -40,7 +40,9 @@ SPECIMENS = {
         spare=frozenset({"x", "converged", "iterations", "residual_norms"}),
     ),
     "optimal_omega": Specimen(optimal_omega, lambda: {"A": laplacian(4)}),
-    "sor_iteration_bound": Specimen(sor_iteration_bound, lambda: {"A": laplacian(3).toarray(), "omega": np.array([1.0, 1.5]), "tol": 1e-6}),
+    "sor_iteration_bound": Specimen(
+        sor_iteration_bound, lambda: {"A": laplacian(3).toarray(), "omega": np.array([1.0, 1.5]), "tol": 1e-6}, accepts={"omega": ("scalar",)}
+    ),
 }
 
 

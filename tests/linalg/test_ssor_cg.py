@@ -16,7 +16,9 @@ SPECIMENS = {
     "ssor_preconditioner": Specimen(ssor_preconditioner, lambda: {"A": laplacian(3), "omega": 1.2}),
     "pcg": Specimen(pcg, lambda: {"A": laplacian(4), "b": np.ones(16), "M": np.eye(16), "tol": 1e-6, "maxiter": 100}),
     "pcg.x0": Specimen(pcg, lambda: {"A": laplacian(4), "b": np.ones(16), "x0": np.ones(16)}),
-    "ssor_cg_iteration_bound": Specimen(ssor_cg_iteration_bound, lambda: {"A": laplacian(3).toarray(), "omega": np.array([1.0, 1.5]), "tol": 1e-6}),
+    "ssor_cg_iteration_bound": Specimen(
+        ssor_cg_iteration_bound, lambda: {"A": laplacian(3).toarray(), "omega": np.array([1.0, 1.5]), "tol": 1e-6}, accepts={"omega": ("scalar",)}
+    ),
 }
 
 

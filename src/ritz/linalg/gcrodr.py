@@ -338,6 +338,7 @@ class _Cycles:
         if not self.recycle or not steps or kept + steps < self.recycle:
             return
         lengths = row_norms(self.preimage)
+        lengths[lengths == 0] = 1
         scale = like(1 / lengths, U)[:, None]
         G = np.zeros((kept + steps + 1, kept + steps), dtype=H.dtype)
         G[:kept, :kept], G[:, kept:] = np.diag(1 / lengths), H

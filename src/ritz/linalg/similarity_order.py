@@ -58,7 +58,9 @@ def similarity_order(parameters, *, group_size: int = 1000, start: int | None = 
     points = _points(parameters)
     group_size = integer(group_size, "group_size", at_least=1)
     rng = random_generator(rng)
-    start = int(rng.integers(len(points))) if start is None else integer(start, "start", at_least=0, at_most=len(points) - 1)
+    start = int(rng.integers(len(points))) if start is None else integer(start, "start", at_least=0)
+    if start >= len(points):
+        raise ValueError(f"start must be the index of one of the {len(points)} members of parameters, got {start}")
     if len(points) <= group_size:
         return _chain_through(points, start)
     return _grouped_chain(points, group_size, start)

@@ -259,10 +259,11 @@ def sweeps(indptr, indices, values, diagonal, b, x, omega, tol, symmetric, norms
     norms[0] = _residual_norm(indptr, indices, values, b, x)
     if norms[0] == 0:
         return 0
+    factors = omega / diagonal
     for step in range(1, len(norms)):
-        forward_sweep(indptr, indices, values, diagonal, b, x, omega)
+        forward_sweep(indptr, indices, values, factors, b, x)
         if symmetric:
-            _backward_sweep(indptr, indices, values, diagonal, b, x, omega)
+            _backward_sweep(indptr, indices, values, factors, b, x)
         norms[step] = _residual_norm(indptr, indices, values, b, x)
         if norms[step] < tol * norms[0] or not np.isfinite(norms[step]):
             return step
@@ -270,22 +271,22 @@ def sweeps(indptr, indices, values, diagonal, b, x, omega, tol, symmetric, norms
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
-def forward_sweep(indptr, indices, values, diagonal, b, x, omega):
-    """One sweep from the first row to the last."""
+def forward_sweep(indptr, indices, values, factors, b, x):
+    """One sweep from the first row to the last; `factors` are omega over the diagonal."""
     for row in range(len(x)):
         rest = b[row]
         for e in range(np.uint64(indptr[row]), np.uint64(indptr[row + 1])):
             rest -= values[e] * x[np.uint64(indices[e])]
-        x[row] += omega * rest / diagonal[row]
+        x[row] += factors[row] * rest
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
-def _backward_sweep(indptr, indices, values, diagonal, b, x, omega):
+def _backward_sweep(indptr, indices, values, factors, b, x):
     for row in range(len(x) - 1, -1, -1):
         rest = b[row]
         for e in range(np.uint64(indptr[row]), np.uint64(indptr[row + 1])):
             rest -= values[e] * x[np.uint64(indices[e])]
-        x[row] += omega * rest / diagonal[row]
+        x[row] += factors[row] * rest
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"})

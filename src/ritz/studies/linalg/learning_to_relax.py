@@ -17,7 +17,7 @@ SHIFTS = {"high variance": (0.5, 1.5), "low variance": (2.0, 6.0)}
 TOL = 1e-8
 
 
-@study("learning-to-relax", minutes=5)
+@study("learning-to-relax", minutes=6)
 def study_learning_to_relax(run: Run) -> None:
     """Bandits find a near-optimal omega from iteration counts alone, the contextual one a near-optimal omega for each system (Khodak et al. 2024)."""
     rounds = run.pick(smoke=100, default=5000, full=20_000)
