@@ -30,6 +30,30 @@ if TYPE_CHECKING:
     from ritz.linalg.preconditioners import jacobi as jacobi
     from ritz.linalg.preconditioners import ssor as ssor
 
+    # sequences of linear systems: Krylov recycling
+    from ritz.linalg.gcrodr import RecycledSolve as RecycledSolve
+    from ritz.linalg.gcrodr import RecycleSpace as RecycleSpace
+    from ritz.linalg.gcrodr import gcrodr as gcrodr
+    from ritz.linalg.similarity_order import low_mode_features as low_mode_features
+    from ritz.linalg.similarity_order import similarity_order as similarity_order
+    from ritz.linalg.system_sequence import SequenceSolve as SequenceSolve
+    from ritz.linalg.system_sequence import solve_sequence as solve_sequence
+
+    # solvers that learn their parameter over a sequence of systems
+    from ritz.linalg.chebyshev_bandit import ChebyshevBandit as ChebyshevBandit
+    from ritz.linalg.sor import IterativeSolve as IterativeSolve
+    from ritz.linalg.sor import optimal_omega as optimal_omega
+    from ritz.linalg.sor import sor as sor
+    from ritz.linalg.sor import sor_iteration_bound as sor_iteration_bound
+    from ritz.linalg.ssor_cg import pcg as pcg
+    from ritz.linalg.ssor_cg import ssor_cg as ssor_cg
+    from ritz.linalg.ssor_cg import ssor_cg_iteration_bound as ssor_cg_iteration_bound
+    from ritz.linalg.ssor_cg import ssor_preconditioner as ssor_preconditioner
+    from ritz.linalg.tsallis_bandit import BinnedBandit as BinnedBandit
+    from ritz.linalg.tsallis_bandit import TsallisINF as TsallisINF
+    from ritz.linalg.tuned_solver import TunedSolve as TunedSolve
+    from ritz.linalg.tuned_solver import TunedSolver as TunedSolver
+
     # Monarch matrices
     from ritz.linalg.monarch import MonarchFactorization as MonarchFactorization
     from ritz.linalg.monarch import MonarchOperator as MonarchOperator

@@ -94,21 +94,22 @@ class LinearSystem:
         return self.b[rows] - self.multiply(x)
 
 
-def linear_system(A, b, x0, preconditioner, *, hermitian: bool = False) -> LinearSystem:
+def linear_system(A, b, x0, preconditioner, *, hermitian: bool = False, name: str = "preconditioner") -> LinearSystem:
     """Check the arguments of a solver and convert them once.
 
     Matrices and right-hand sides are both torch (of one dtype, on one device) or both not; without torch the computation runs in the common dtype.
     With `hermitian`, A and the preconditioner are probed with two fixed vectors and refused if they are not Hermitian.
+    `name` is what the solver calls the preconditioner.
     """
-    A, M = checked_matrix(A, "A", square=True), None if preconditioner is None else checked_matrix(preconditioner, "preconditioner")
+    A, M = checked_matrix(A, "A", square=True), None if preconditioner is None else checked_matrix(preconditioner, name)
     b = array(b, "b", ndim=(1, 2), allow_complex=True)
     check_right_side(A, b)
     if M is not None and tuple(M.shape) != tuple(A.shape):
-        raise ValueError(f"preconditioner must have the shape of A, {tuple(A.shape)}, got {tuple(M.shape)}")
+        raise ValueError(f"{name} must have the shape of A, {tuple(A.shape)}, got {tuple(M.shape)}")
     x0 = _initial_guess(x0, b)
-    for value, name in ((A, "A"), (M, "preconditioner")):
+    for value, its_name in ((A, "A"), (M, name)):
         if value is not None:
-            check_kinds(value, name, b)
+            check_kinds(value, its_name, b)
     dtype = b.dtype if is_torch(b) else np.result_type(b.dtype, *(value.dtype for value in (A, M, x0) if value is not None))
     b_rows = as_rows(b, dtype)
     x_rows = namespace(b_rows).zeros_like(b_rows) if x0 is None else as_rows(x0, dtype)
@@ -120,7 +121,7 @@ def linear_system(A, b, x0, preconditioner, *, hermitian: bool = False) -> Linea
     if hermitian:
         _check_hermitian(multiply, b_rows, "A")
         if M is not None:
-            _check_hermitian(precondition, b_rows, "preconditioner")
+            _check_hermitian(precondition, b_rows, name)
     return LinearSystem(multiply, precondition, b_rows, x_rows, scales, b.ndim == 1, namespace(b_rows))
 
 
