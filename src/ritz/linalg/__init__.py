@@ -81,4 +81,12 @@ if TYPE_CHECKING:
     from ritz.linalg.singular_values import SVDResult as SVDResult
     from ritz.linalg.singular_values import svds as svds
 
+    # products of sparse matrices
+    from ritz.linalg.spgemm import spgemm as spgemm
+    from ritz.linalg.spgemm import spgemm_flops as spgemm_flops
+    from ritz.linalg.spgemm import spgemm_symbolic as spgemm_symbolic
+    from ritz.linalg.spgemm_plan import SpgemmPlan as SpgemmPlan
+    from ritz.linalg.spgemm_plan import spgemm_plan as spgemm_plan
+    from ritz.linalg.triple_product import triple_product as triple_product
+
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)
