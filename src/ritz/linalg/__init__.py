@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from ritz.linalg.structured_operators import KroneckerOperator as KroneckerOperator
     from ritz.linalg.structured_operators import LowRankOperator as LowRankOperator
 
-    # linear systems: Krylov solvers and preconditioners
+    # linear systems: the front doors, Krylov solvers and preconditioners
+    from ritz.linalg.solve import Solution as Solution
+    from ritz.linalg.solve import solve as solve
+    from ritz.linalg.lstsq import lstsq as lstsq
     from ritz.linalg.conjugate_gradients import cg as cg
     from ritz.linalg.gmres import gmres as gmres
     from ritz.linalg.krylov_system import KrylovResult as KrylovResult
     from ritz.linalg.least_squares import lsmr as lsmr
     from ritz.linalg.minres import minres as minres
+    from ritz.linalg.algebraic_multigrid import amg as amg
     from ritz.linalg.preconditioners import incomplete_lu as incomplete_lu
     from ritz.linalg.preconditioners import jacobi as jacobi
     from ritz.linalg.preconditioners import ssor as ssor

@@ -20,6 +20,7 @@ from ritz.core import Result, choice, integer, like, matrix, positive, random_ge
 from ritz.linalg.chebyshev_filter import GUARDS, csr_step, filtered_smallest, operator_step
 from ritz.linalg.hermitian import Hermitian, hermitian, spectral_ends
 from ritz.linalg.lanczos import ENDS, RitzPairs, random_block, start_block, thick_restart_lanczos, wanted_order
+from ritz.linalg.matrix_kinds import stored
 from ritz.linalg.shift_invert import factors_stay_sparse, shift_invert_lanczos, smallest_by_shift_invert
 
 METHODS = ("auto", "dense", "lanczos", "chebyshev", "shift-invert")
@@ -268,7 +269,7 @@ def _finished(A: Hermitian, M: Hermitian | None, pairs: RitzPairs, scale: float,
             f"eigsh ({route}): {int(np.sum(~converged))} of {len(values)} pairs did not reach tol = {tol:.1e} with {A.matvecs} products; "
             f"the largest residual is {float(np.max(residuals)):.1e}, the limit {float(np.max(limits)):.1e}"
         )
-    parts = (like(part, reference) for part in (values, vectors, residuals, converged))
+    parts = (like(part, stored(reference)) for part in (values, vectors, residuals, converged))
     return EigenResult(*parts, matvecs=A.matvecs, restarts=pairs.restarts, method=route)
 
 
