@@ -8,7 +8,8 @@ import scipy.sparse
 from ritz.linalg import spgemm, spgemm_flops, spgemm_plan, triple_product
 from ritz.studies import Comparison, benchmark, compare
 from ritz.studies.data.graphs import rmat
-from ritz.studies.data.sparse_matrices import aggregation_hierarchy, erdos_renyi, laplacian
+from ritz.studies.data.linear_systems import poisson
+from ritz.studies.data.sparse_matrices import aggregation_hierarchy, erdos_renyi
 from ritz.studies.timing import triad
 
 BUFFER_READ = 12  # bytes of B that one product reads
@@ -17,8 +18,8 @@ BUFFER_READ = 12  # bytes of B that one product reads
 @cache
 def matrices():
     return {
-        "2-D Laplacian 500^2": laplacian(500, 500),
-        "3-D Laplacian 50^3": laplacian(50, 50, 50),
+        "2-D Laplacian 500^2": poisson(500, 500),
+        "3-D Laplacian 50^3": poisson(50, 50, 50),
         "Erdos-Renyi 1e5, 8 a row": erdos_renyi(100_000, 8, 0),
         "Erdos-Renyi 2e4, 32 a row": erdos_renyi(20_000, 32, 0),
         "R-MAT scale 14": scipy.sparse.csr_array(rmat(14, 8 * 2**14, rng=0), dtype=np.float64),

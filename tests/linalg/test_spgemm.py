@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from linalg.kinds_of_input import KINDS
+from linalg.kinds_of_input import KINDS, OPERATORS
 from specimens import Specimen
 
 from ritz.linalg import row_windows, spgemm, spgemm_flops, spgemm_symbolic
 from ritz.studies.data.graphs import rmat
-from ritz.studies.data.sparse_matrices import laplacian
+from ritz.studies.data.linear_systems import poisson
 
 RNG = np.random.default_rng(0)
 
@@ -55,8 +55,8 @@ def with_stored_zeros():
 
 
 MATRICES = {
-    "2-D Laplacian": lambda: (laplacian(30, 30),) * 2,
-    "3-D Laplacian": lambda: (laplacian(9, 9, 9),) * 2,
+    "2-D Laplacian": lambda: (poisson(30, 30),) * 2,
+    "3-D Laplacian": lambda: (poisson(9, 9, 9),) * 2,
     "Erdos-Renyi": lambda: (erdos_renyi(1000, 1000, 8),) * 2,
     "R-MAT": lambda: (scipy.sparse.csr_array(rmat(10, 8 * 2**10, rng=0), dtype=float),) * 2,
     "hypersparse": lambda: (hypersparse(),) * 2,
@@ -134,7 +134,7 @@ def test_factors_of_different_dtypes_meet_in_the_common_one():
     assert_same(spgemm(A, B), A @ B)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if "operator" not in kind])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in OPERATORS])
 def test_every_kind_of_matrix(kind):
     A, B = erdos_renyi(20, 30, 3).toarray(), erdos_renyi(30, 10, 3).toarray()
     found = spgemm(KINDS[kind](A), KINDS[kind](B))

@@ -54,7 +54,7 @@ def like_operand(C: scipy.sparse.csr_array, reference: object):
         return C
     import torch
 
-    return torch.sparse_csr_tensor(*(like(part, reference) for part in (C.indptr, C.indices, C.data)), size=C.shape)
+    return torch.sparse_csr_tensor(*(like(part, reference) for part in (C.indptr, C.indices, C.data)), size=C.shape, check_invariants=False)
 
 
 def thread_count(threads: int | None) -> int:

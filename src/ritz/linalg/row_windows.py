@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -127,7 +128,7 @@ def cut_windows(work: np.ndarray, count: int) -> list[tuple[int, int]]:
     count = max(1, min(count, len(work)), -(-int(total[-1]) // WINDOW_ROOM) if len(work) else 1)
     cuts = np.searchsorted(total, np.arange(1, count) * (total[-1] / count), side="right") if len(work) else []
     edges = np.unique(np.concatenate([[0], cuts, [len(work)]]).astype(np.int64))
-    return [(int(first), int(last)) for first, last in zip(edges, edges[1:])]
+    return [(int(first), int(last)) for first, last in pairwise(edges)]
 
 
 def in_windows(windows: list, workspace: Callable, compute: Callable, threads: int) -> None:

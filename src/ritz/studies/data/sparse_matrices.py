@@ -1,4 +1,4 @@
-"""Sparse matrices for studies: grids, random graphs, documents, multigrid hierarchies; float64, with 32-bit indices."""
+"""Sparse factors for studies: random matrices, documents, multigrid hierarchies; float64, with 32-bit indices."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ import numpy as np
 import scipy.sparse
 
 from ritz.core import random_generator
-
-
-def laplacian(*sides: int) -> scipy.sparse.csr_array:
-    """The 3, 5 or 7 point Laplacian of a grid."""
-    total = scipy.sparse.csr_array((1, 1))
-    for n in sides:
-        line = scipy.sparse.diags_array([-np.ones(n - 1), 2 * np.ones(n), -np.ones(n - 1)], offsets=[-1, 0, 1])
-        total = scipy.sparse.kron(total, scipy.sparse.eye_array(n)) + scipy.sparse.kron(scipy.sparse.eye_array(total.shape[0]), line)
-    return _short_indices(scipy.sparse.csr_array(total))
+from ritz.studies.data.linear_systems import poisson
 
 
 def erdos_renyi(n: int, per_row: int, seed: int) -> scipy.sparse.csr_array:
@@ -37,7 +29,7 @@ def documents(seed: int, count: int, words: int) -> scipy.sparse.csr_array:
 
 def aggregation_hierarchy(side: int) -> Iterator[tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]]:
     """Yield A and the smoothed prolongator P of each level of algebraic multigrid on a Poisson grid, with aggregates of 3 x 3 neighbors."""
-    A = laplacian(side, side)
+    A = poisson(side, side)
     while side >= 9:
         coarse = -(-side // 3)
         i, j = np.divmod(np.arange(side * side), side)

@@ -11,7 +11,8 @@ import scipy.sparse
 from ritz.linalg import spgemm, spgemm_flops, spgemm_symbolic, triple_product
 from ritz.studies import Comparison, Run, compare, study
 from ritz.studies.data.graphs import rmat
-from ritz.studies.data.sparse_matrices import aggregation_hierarchy, documents, erdos_renyi, laplacian
+from ritz.studies.data.linear_systems import poisson
+from ritz.studies.data.sparse_matrices import aggregation_hierarchy, documents, erdos_renyi
 from ritz.studies.linalg.sparse_product_baselines import HASHES, count_probes, expand_sort_compress, inner_products
 
 BUFFER_READ = 12  # bytes of B that one product reads
@@ -123,8 +124,8 @@ def matrices_by_name(seed: int, *, small: bool = False) -> dict[str, tuple[scipy
     words = documents(seed, 1500 // shrink, 20_000 // shrink)
     A, P = next(aggregation_hierarchy(300 // shrink))
     squares = {
-        "2-D Laplacian": laplacian(500 // shrink, 500 // shrink),
-        "3-D Laplacian": laplacian(*(3 * [50 // (2 if small else 1)])),
+        "2-D Laplacian": poisson(500 // shrink, 500 // shrink),
+        "3-D Laplacian": poisson(*(3 * [50 // (2 if small else 1)])),
         "Erdos-Renyi, 8 a row": erdos_renyi(100_000 // shrink, 8, seed),
         "Erdos-Renyi, 32 a row": erdos_renyi(20_000 // shrink, 32, seed),
         "R-MAT": scipy.sparse.csr_array(rmat(10 if small else 14, 8 * 2 ** (10 if small else 14), rng=seed), dtype=np.float64),
