@@ -93,4 +93,10 @@ if TYPE_CHECKING:
     from ritz.linalg.spgemm_plan import spgemm_plan as spgemm_plan
     from ritz.linalg.triple_product import triple_product as triple_product
 
+    # products of matrices of a few bits
+    from ritz.linalg.bipolar import BipolarTensor as BipolarTensor
+    from ritz.linalg.bipolar import bipolar_matmul as bipolar_matmul
+    from ritz.linalg.bipolar_linear import BipolarLinear as BipolarLinear
+    from ritz.linalg.bipolar_quantization import quantize_bipolar as quantize_bipolar
+
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import scipy.sparse
 
-from ritz.core import array, integer, is_torch, like, to_csr, to_numpy
+from ritz.core import array, is_torch, like, to_csr, to_numpy
 from ritz.linalg.row_products import Rows
 
 LARGEST_SIDE = 2**31 - 1
@@ -55,11 +54,6 @@ def like_operand(C: scipy.sparse.csr_array, reference: object):
     import torch
 
     return torch.sparse_csr_tensor(*(like(part, reference) for part in (C.indptr, C.indices, C.data)), size=C.shape, check_invariants=False)
-
-
-def thread_count(threads: int | None) -> int:
-    """Return the number of threads asked for, or for None numba's."""
-    return numba.get_num_threads() if threads is None else integer(threads, "threads", at_least=1)
 
 
 def _entries(entries: np.ndarray, name: str) -> np.ndarray:

@@ -6,8 +6,6 @@ Where that room would be too large, the lengths of the rows are counted first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -27,6 +25,7 @@ from ritz.linalg.row_products import (
     sort_rows,
 )
 from ritz.linalg.row_selection import select_entries
+from ritz.linalg.threads import in_windows
 
 DENSE_COLUMNS = 2**20  # columns up to which a stamp for each always pays
 LONGEST_HASHED = 2**14  # entries of a row whose table of twice as many slots stays in a core's own cache
@@ -129,23 +128,6 @@ def cut_windows(work: np.ndarray, count: int) -> list[tuple[int, int]]:
     cuts = np.searchsorted(total, np.arange(1, count) * (total[-1] / count), side="right") if len(work) else []
     edges = np.unique(np.concatenate([[0], cuts, [len(work)]]).astype(np.int64))
     return [(int(first), int(last)) for first, last in pairwise(edges)]
-
-
-def in_windows(windows: list, workspace: Callable, compute: Callable, threads: int) -> None:
-    """Call ``compute(window, workspace())`` for all windows: each thread has a work space of its own and takes the next window when it is free."""
-    tokens = iter(windows)
-
-    def serve() -> None:
-        own = workspace()
-        for window in tokens:
-            compute(window, own)
-
-    if threads == 1:
-        serve()
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for served in [pool.submit(serve) for _ in range(threads)]:
-            served.result()
 
 
 class Workspace:

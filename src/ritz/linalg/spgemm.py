@@ -18,9 +18,10 @@ import numpy as np
 import scipy.sparse
 
 from ritz.core import choice, flag, integer, is_torch, real
-from ritz.linalg.product_operands import as_csr, as_rows, check_inner, csr_operand, like_operand, thread_count
+from ritz.linalg.product_operands import as_csr, as_rows, check_inner, csr_operand, like_operand
 from ritz.linalg.row_products import MAX_TIMES, MIN_PLUS, Mask, Rows
 from ritz.linalg.row_windows import Selection, multiply, products_by_row, row_lengths
+from ritz.linalg.threads import thread_count
 
 if TYPE_CHECKING:
     import torch

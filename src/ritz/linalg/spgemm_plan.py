@@ -6,9 +6,10 @@ import numpy as np
 from numba import njit
 
 from ritz.core import array, to_numpy
-from ritz.linalg.product_operands import as_rows, check_inner, csr_operand, thread_count
+from ritz.linalg.product_operands import as_rows, check_inner, csr_operand
 from ritz.linalg.row_products import CACHED, Rows
-from ritz.linalg.row_windows import WINDOWS_PER_THREAD, cut_windows, in_windows, multiply, products_by_row
+from ritz.linalg.row_windows import WINDOWS_PER_THREAD, cut_windows, multiply, products_by_row
+from ritz.linalg.threads import in_windows, thread_count
 
 
 class SpgemmPlan:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse
 
-from ritz.linalg.product_operands import as_csr, as_rows, check_inner, csr_operand, like_operand, thread_count
+from ritz.linalg.product_operands import as_csr, as_rows, check_inner, csr_operand, like_operand
 from ritz.linalg.row_products import Rows
-from ritz.linalg.row_windows import cut_windows, in_windows, multiply, products_by_row
+from ritz.linalg.row_windows import cut_windows, multiply, products_by_row
+from ritz.linalg.threads import in_windows, thread_count
 
 WINDOW_PRODUCTS = 2**20
 
