@@ -309,35 +309,29 @@ def _unpack(packed, codes):
 @njit(cache=True, nogil=True)
 def _multiply(first, last, W, X, bound, product):
     """Rows [first, last) of W X^T = bound - 2 sum_ij 2^(i+j) popcount(W_i xor X_j), four rows at a time."""
+    whole = last - (last - first) % 4
     for block in range(0, X.shape[0], COLUMN_BLOCK):
-        for m in range(first, last, 4):
+        for m in range(first, whole, 4):
             for n in range(block, min(block + COLUMN_BLOCK, X.shape[0])):
-                if m + 4 <= last:
-                    d0, d1, d2, d3 = _four_distances(W[m], W[m + 1], W[m + 2], W[m + 3], X[n])
-                    product[m, n], product[m + 1, n] = bound - 2 * d0, bound - 2 * d1
-                    product[m + 2, n], product[m + 3, n] = bound - 2 * d2, bound - 2 * d3
-                else:
-                    for row in range(m, last):
-                        product[row, n] = bound - 2 * _distance(W[row], X[n])
-
-
-@njit(cache=True, nogil=True)
-def _four_distances(w0, w1, w2, w3, x):
-    d0, d1, d2, d3 = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    for i in range(w0.shape[0]):
-        for j in range(x.shape[0]):
-            a0, a1, a2, a3 = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
-            for t in range(x.shape[1]):
-                word = x[j, t]
-                a0 += _count_bits(w0[i, t] ^ word)
-                a1 += _count_bits(w1[i, t] ^ word)
-                a2 += _count_bits(w2[i, t] ^ word)
-                a3 += _count_bits(w3[i, t] ^ word)
-            d0 += np.int64(a0) << (i + j)
-            d1 += np.int64(a1) << (i + j)
-            d2 += np.int64(a2) << (i + j)
-            d3 += np.int64(a3) << (i + j)
-    return d0, d1, d2, d3
+                d0, d1, d2, d3 = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+                for i in range(W.shape[1]):
+                    w0, w1, w2, w3 = W[m, i], W[m + 1, i], W[m + 2, i], W[m + 3, i]
+                    for j in range(X.shape[1]):
+                        x, a0, a1, a2, a3 = X[n, j], np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
+                        for t in range(X.shape[2]):
+                            a0 += _count_bits(w0[t] ^ x[t])
+                            a1 += _count_bits(w1[t] ^ x[t])
+                            a2 += _count_bits(w2[t] ^ x[t])
+                            a3 += _count_bits(w3[t] ^ x[t])
+                        d0 += np.int64(a0) << (i + j)
+                        d1 += np.int64(a1) << (i + j)
+                        d2 += np.int64(a2) << (i + j)
+                        d3 += np.int64(a3) << (i + j)
+                product[m, n], product[m + 1, n] = bound - 2 * d0, bound - 2 * d1
+                product[m + 2, n], product[m + 3, n] = bound - 2 * d2, bound - 2 * d3
+    for m in range(whole, last):
+        for n in range(X.shape[0]):
+            product[m, n] = bound - 2 * _distance(W[m], X[n])
 
 
 @njit(cache=True, nogil=True)

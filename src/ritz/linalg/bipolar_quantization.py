@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from ritz.core import array, choice, integer, is_torch, like, matrix, to_numpy
-from ritz.linalg.bipolar import MOST_BITS, BipolarTensor, pack
+from ritz.linalg.bipolar import MOST_BITS, pack
 
 RATIOS = np.linspace(0.3, 1.0, 60)  # of the largest magnitude, tried for the largest level
 
@@ -85,7 +85,7 @@ def _scales(grouped: np.ndarray, bits: int, scale, rows: int) -> np.ndarray:
         raise TypeError(f"scale must be 'mse', 'absmax' or an array, got {type(scale).__name__}")
     given = to_numpy(array(scale, "scale")).astype(np.float64)
     if given.shape not in ((rows,), (rows, len(grouped) // rows)) or given.size != len(grouped):
-        raise ValueError(f"scale must have shape ({rows},) or ({rows}, {len(grouped) // rows}), got {given.shape}")
+        raise ValueError(f"scale must have shape ({rows},) or ({rows}, {len(grouped) // rows}) to scale X, got {given.shape}")
     if given.min() < 0:
         raise ValueError(f"scale must not be negative, got {given.min()}")
     return given.reshape(-1)
