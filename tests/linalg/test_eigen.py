@@ -309,6 +309,27 @@ def test_an_interrupt_passes_through():
         eigsh(A, 2)
 
 
+@pytest.mark.parametrize("outliers", [[], [40.0, 25.0]])
+@pytest.mark.parametrize("which", ["largest", "smallest"])
+def test_crowded_ends_by_a_polynomial_with_multiplicities_and_outliers(which, outliers):
+    """A torus of 84 x 90 nodes, whose eigenvalues come four at a time, beside a few that lie far off."""
+    ring = [scipy.sparse.diags_array([np.full(m - 1, -1.0), np.full(m, 2.0), np.full(m - 1, -1.0)], offsets=[-1, 0, 1]).tolil() for m in (84, 90)]
+    for side in ring:
+        side[0, -1] = side[-1, 0] = -1.0
+    sign = 1 if which == "largest" else -1
+    A = scipy.sparse.csr_array(
+        scipy.sparse.block_diag(
+            [scipy.sparse.kronsum(*ring), scipy.sparse.diags_array(sign * np.array(outliers))] if outliers else [scipy.sparse.kronsum(*ring)]
+        )
+    )
+    spectra = [4 * np.sin(np.arange(m) * np.pi / m) ** 2 for m in (84, 90)]
+    expected = np.sort(np.r_[np.add.outer(*spectra).ravel(), sign * np.array(outliers)])
+    for operand in (A, scipy.sparse.linalg.aslinearoperator(A)):
+        found = eigsh(operand, 7, which=which, method="lanczos", tol=1e-7, rng=0)
+        assert found.converged.all()
+        np.testing.assert_allclose(found.eigenvalues, expected[::-1][:7] if which == "largest" else expected[:7], atol=1e-9)
+
+
 def test_routes_of_auto():
     random = scipy.sparse.random_array((20_000, 20_000), density=1e-3, rng=0)
     random = scipy.sparse.csr_array(random + random.T)

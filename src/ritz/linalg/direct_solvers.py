@@ -32,9 +32,9 @@ def dense_factorization(A: np.ndarray, *, hermitian: bool) -> tuple[Solver, str]
     Unsuitable
         If A is singular to working precision, by LAPACK's estimate of its condition number.
     """
-    if not np.any(np.triu(A, 1)):
+    if _vanishes_above_diagonal(A):
         return _triangular(A, lower=True), "forward substitution"
-    if not np.any(np.tril(A, -1)):
+    if _vanishes_above_diagonal(A.T):
         return _triangular(A, lower=False), "back substitution"
     if hermitian and np.all(np.diagonal(A).real > 0):
         try:
@@ -149,6 +149,11 @@ def envelope(A: scipy.sparse.csr_array) -> np.ndarray:
     first = rank.copy()
     first[stored] = np.minimum(rank[stored], np.minimum.reduceat(rank[A.indices], A.indptr[:-1][stored]))
     return (rank - first).astype(np.float64)
+
+
+def _vanishes_above_diagonal(A: np.ndarray) -> bool:
+    """Whether A is lower triangular; the first row tells of most matrices that they are not."""
+    return not A[0, 1:].any() and not np.triu(A, 1).any()
 
 
 def _triangular(A: np.ndarray, *, lower: bool) -> Solver:

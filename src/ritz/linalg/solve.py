@@ -113,14 +113,14 @@ def solve(
     ('direct', True)
     """
     method = choice(method, "method", METHODS)
-    system, b = _system(A, b, preconditioner, tol, max_iterations, memory_limit), array(b, "b", ndim=(1, 2), allow_complex=True)
+    system, b = _system(A, b, preconditioner, tol, max_iterations, memory_limit)
     if method != "auto":
         return _answered(system, b, iter([(method, "asked for")]))
     return _answered(system, b, candidates(system))
 
 
-def _system(A, b, preconditioner, tol, max_iterations, memory_limit) -> System:
-    """Check the arguments and bring them where they are solved: to the host, unless they are CUDA tensors."""
+def _system(A, b, preconditioner, tol, max_iterations, memory_limit) -> tuple[System, object]:
+    """Check the arguments, bring them where they are solved - to the host, unless they are CUDA tensors -, and return b as well."""
     A, b = checked_matrix(A, "A", square=True), array(b, "b", ndim=(1, 2), allow_complex=True)
     check_right_side(A, b)
     check_kinds(A, "A", b)
@@ -140,7 +140,7 @@ def _system(A, b, preconditioner, tol, max_iterations, memory_limit) -> System:
         columns = columns.astype(np.result_type(columns.dtype, A.dtype or np.float64), copy=False)
     tol = max(positive(tol, "tol"), ROUNDING_FLOOR * float(np.finfo(to_numpy(columns[:0]).dtype).eps))
     limit = None if max_iterations is None else integer(max_iterations, "max_iterations", at_least=1)
-    return System(A, columns, tol, preconditioner, limit, positive(memory_limit, "memory_limit"))
+    return System(A, columns, tol, preconditioner, limit, positive(memory_limit, "memory_limit")), b
 
 
 def _answered(system: System, b, methods: Iterator[tuple[str, str]]) -> Solution:
