@@ -13,7 +13,7 @@ from torch import nn
 from ritz.core import random_generator
 from ritz.linalg import BipolarLinear, BipolarTensor, bipolar_matmul, quantize_bipolar
 from ritz.studies import Comparison, Run, compare, study
-from ritz.studies.data.digits import Split, digits
+from ritz.studies.data.digits import digits
 from ritz.studies.timing import fixed_threads
 from ritz.studies.training import fit, minibatches, warmup_cosine
 
@@ -57,7 +57,7 @@ def _rounding_errors(run: Run, networks: dict[int, nn.Sequential]) -> None:
 def _accuracies(run: Run, networks: dict[int, nn.Sequential]) -> None:
     rows = []
     for seed, network in run.progress(list(networks.items()), "rounding networks"):
-        data = digits(seed)
+        data = [torch.from_numpy(part)[: run.pick(smoke=60, default=450)] for part in digits(seed)[2:]]
         rows.append({"seed": seed, "weights": "float", "activations": "float", "format": "float", "accuracy": _accuracy(network, data)})
         for (weights, activations), (name, convert) in itertools.product(itertools.product(WIDTHS, WIDTHS), FORMATS.items()):
             rounded = nn.Sequential(*(convert(layer, weights, activations) if isinstance(layer, nn.Linear) else layer for layer in network))
@@ -219,8 +219,9 @@ def _trained(seed: int, steps: int) -> nn.Sequential:
 
 
 @torch.no_grad()
-def _accuracy(network: nn.Module, data: Split) -> float:
-    return float((network(torch.from_numpy(data.x_test)).argmax(dim=1) == torch.from_numpy(data.y_test)).float().mean())
+def _accuracy(network: nn.Module, test: list[torch.Tensor]) -> float:
+    images, labels = test
+    return float((network(images).argmax(dim=1) == labels).float().mean())
 
 
 def _draw(axes, summary: list[dict], exact: float) -> None:
