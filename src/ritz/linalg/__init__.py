@@ -109,4 +109,18 @@ if TYPE_CHECKING:
     from ritz.linalg.singular_values import SVDResult as SVDResult
     from ritz.linalg.singular_values import svds as svds
 
+    # products of sparse matrices
+    from ritz.linalg.spgemm import spgemm as spgemm
+    from ritz.linalg.spgemm import spgemm_flops as spgemm_flops
+    from ritz.linalg.spgemm import spgemm_symbolic as spgemm_symbolic
+    from ritz.linalg.spgemm_plan import SpgemmPlan as SpgemmPlan
+    from ritz.linalg.spgemm_plan import spgemm_plan as spgemm_plan
+    from ritz.linalg.triple_product import triple_product as triple_product
+
+    # products of matrices of a few bits
+    from ritz.linalg.bipolar import BipolarTensor as BipolarTensor
+    from ritz.linalg.bipolar import bipolar_matmul as bipolar_matmul
+    from ritz.linalg.bipolar_linear import BipolarLinear as BipolarLinear
+    from ritz.linalg.bipolar_quantization import quantize_bipolar as quantize_bipolar
+
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

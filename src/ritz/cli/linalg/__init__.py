@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ritz.cli.linalg import decompositions, solve
+from ritz.cli.linalg import decompositions, solve, spgemm
 
 app = typer.Typer(no_args_is_help=True, help="Jobs on matrix files: .mtx, .npz, .npy, .csv, .json.")
 
@@ -17,3 +17,4 @@ def linalg() -> None:
 app.command("eig")(decompositions.eig)
 app.command("svd")(decompositions.svd)
 app.command("solve")(solve.solve)
+app.command("spgemm")(spgemm.spgemm)
