@@ -6,21 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+from cli.command import ritz
 
-from ritz.cli import main
 from ritz.studies import harness
 from ritz.studies.registry import Study
-
-
-def ritz(capsys, *arguments):
-    """Run the command in this process; return its exit code, output and errors."""
-    code = 0
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as exit_:
-        code = exit_.code
-    captured = capsys.readouterr()
-    return code or 0, captured.out, captured.err
 
 
 def test_list_and_show(capsys):

@@ -1,11 +1,11 @@
-"""One matrix as every kind of input that the room takes."""
+"""One matrix as every kind of input that the room takes, vectors to match, and matrices with a given spectrum."""
 
 import numpy as np
 import scipy.sparse
 import torch
 
 from ritz.core import to_numpy
-from ritz.linalg import StructuredOperator
+from ritz.linalg import BlockDiagonalOperator
 
 
 def _view(A):
@@ -15,35 +15,21 @@ def _view(A):
     return wide[::2, ::3]
 
 
-class _DenseFactor(StructuredOperator):
-    """A structured operator with one torch factor."""
-
-    def __init__(self, factor):
-        super().__init__(factor, tuple(factor.shape))
-
-    @property
-    def T(self):
-        return _DenseFactor(self._factor.T)
-
-    @property
-    def H(self):
-        return _DenseFactor(self._factor.mH)
-
-    def _apply(self, columns):
-        return self._factor @ columns
-
-
 KINDS = {
     "numpy": np.ascontiguousarray,
     "fortran": np.asfortranarray,
     "view": _view,
-    "sparse array": scipy.sparse.csr_array,
-    "sparse matrix": scipy.sparse.coo_matrix,
-    "operator": scipy.sparse.linalg.aslinearoperator,
+    "csr_array": scipy.sparse.csr_array,
+    "coo_array": scipy.sparse.coo_array,
+    "csc_matrix": scipy.sparse.csc_matrix,
+    "LinearOperator": scipy.sparse.linalg.aslinearoperator,
+    "structured": lambda A: BlockDiagonalOperator(A[None]),
     "torch": lambda A: torch.from_numpy(np.ascontiguousarray(A)),
-    "torch sparse": lambda A: torch.from_numpy(np.ascontiguousarray(A)).to_sparse_csr(),
-    "torch operator": lambda A: _DenseFactor(torch.from_numpy(np.ascontiguousarray(A))),
+    "torch sparse coo": lambda A: torch.from_numpy(np.ascontiguousarray(A)).to_sparse_coo(),
+    "torch sparse csr": lambda A: torch.from_numpy(np.ascontiguousarray(A)).to_sparse_csr(),
+    "torch structured": lambda A: BlockDiagonalOperator(torch.from_numpy(np.ascontiguousarray(A))[None]),
 }
+OPERATORS = ("LinearOperator", "structured", "torch structured")  # whose entries nobody has asked for
 DTYPES = ("float32", "float64", "complex64", "complex128")
 
 
@@ -66,11 +52,26 @@ def tolerance(dtype: str) -> float:
     return 1e-4 if real_of(dtype) == "float32" else 1e-10
 
 
+def matching(kind: str, b: np.ndarray):
+    """Return b as a tensor for the torch kinds, in Fortran order for that kind, else as it is."""
+    if answers_in_torch(kind):
+        return torch.from_numpy(np.ascontiguousarray(b))
+    return np.asfortranarray(b) if kind == "fortran" else b
+
+
+def draw(rng: np.random.Generator, *shape: int, dtype: str = "float64") -> np.ndarray:
+    """Standard normal entries, complex where the dtype is."""
+    x = rng.standard_normal(shape)
+    return (x + 1j * rng.standard_normal(shape) if np.dtype(dtype).kind == "c" else x).astype(dtype)
+
+
+def assert_near(found, expected: np.ndarray, tolerance: float) -> None:
+    """Equality to a tolerance relative to the largest entry; tensors too."""
+    np.testing.assert_allclose(to_numpy(found), expected, rtol=0, atol=tolerance * max(np.abs(expected).max(), np.finfo(np.float32).tiny))
+
+
 def orthonormal(rng: np.random.Generator, rows: int, columns: int, dtype: str = "float64") -> np.ndarray:
-    X = rng.standard_normal((rows, columns))
-    if dtype.startswith("complex"):
-        X = X + 1j * rng.standard_normal((rows, columns))
-    return np.linalg.qr(X)[0].astype(dtype)
+    return np.linalg.qr(draw(rng, rows, columns, dtype=np.result_type(dtype, np.float64)))[0].astype(dtype)
 
 
 def with_singular_values(s, rows: int, columns: int, dtype: str = "float64", seed: int = 0) -> np.ndarray:
@@ -80,7 +81,7 @@ def with_singular_values(s, rows: int, columns: int, dtype: str = "float64", see
     return ((U * np.asarray(s)) @ V.conj().T).astype(dtype)
 
 
-def with_eigenvalues(values, dtype: str = "float64", seed: int = 0) -> np.ndarray:
+def with_eigenvalues(values, dtype: str = "float64", seed: int | np.random.Generator = 0) -> np.ndarray:
     """A Hermitian matrix with these eigenvalues and random eigenvectors."""
     V = orthonormal(np.random.default_rng(seed), len(values), len(values), dtype)
     A = (V * np.asarray(values)) @ V.conj().T

@@ -11,6 +11,7 @@ import scipy.sparse.csgraph
 import scipy.sparse.linalg
 import scipy.spatial
 import torch
+from linalg.kinds_of_input import KINDS, OPERATORS, answers_in_torch
 from specimens import Specimen
 
 from ritz.core import ConvergenceWarning
@@ -149,36 +150,19 @@ def test_single_precision_stays_single_and_is_accurate_to_1e4(method):
     check(A.astype(np.float64), found, np.linalg.eigvalsh(A.astype(np.float64))[:4], 1e-4)
 
 
-def inputs(A):
-    """One matrix in every kind that is accepted."""
-    padded = np.zeros((2 * len(A), 2 * len(A)), A.dtype)
-    padded[::2, ::2] = A
-    return {
-        "numpy": A,
-        "fortran order": np.asfortranarray(A),
-        "strided view": padded[::2, ::2],
-        "csr array": scipy.sparse.csr_array(A),
-        "csc matrix": scipy.sparse.csc_matrix(A),
-        "coo array": scipy.sparse.coo_array(A),
-        "operator": scipy.sparse.linalg.aslinearoperator(A),
-        "torch": torch.from_numpy(A),
-        "torch csr": torch.from_numpy(A).to_sparse_csr(),
-        "list": A.tolist(),
-    }
-
-
 @pytest.mark.filterwarnings("ignore:Sparse CSR:UserWarning")
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128])
 @pytest.mark.parametrize("method", ["dense", "lanczos", "chebyshev", "shift-invert"])
 def test_every_kind_of_input_gives_the_same_values(method, dtype):
     A = hermitian_matrix(60, 1, dtype)
     before, expected = A.copy(), np.linalg.eigvalsh(A)[:3]
-    for name, operand in inputs(A).items():
-        if name == "operator" and method == "shift-invert":
+    for kind in KINDS:
+        if method == "shift-invert" and kind in OPERATORS:
             continue
-        found = eigsh(operand, 3, which="smallest", method=method, rng=0)
-        assert isinstance(found.eigenvalues, torch.Tensor) == name.startswith("torch"), name
+        found = eigsh(KINDS[kind](A), 3, which="smallest", method=method, rng=0)
+        assert isinstance(found.eigenvalues, torch.Tensor) == answers_in_torch(kind), kind
         check(A, found, expected)
+    check(A, eigsh(A.tolist(), 3, which="smallest", method=method, rng=0), expected)
     assert np.array_equal(A, before)
 
 
@@ -325,6 +309,27 @@ def test_an_interrupt_passes_through():
         eigsh(A, 2)
 
 
+@pytest.mark.parametrize("outliers", [[], [40.0, 25.0]])
+@pytest.mark.parametrize("which", ["largest", "smallest"])
+def test_crowded_ends_by_a_polynomial_with_multiplicities_and_outliers(which, outliers):
+    """A torus of 84 x 90 nodes, whose eigenvalues come four at a time, beside a few that lie far off."""
+    ring = [scipy.sparse.diags_array([np.full(m - 1, -1.0), np.full(m, 2.0), np.full(m - 1, -1.0)], offsets=[-1, 0, 1]).tolil() for m in (84, 90)]
+    for side in ring:
+        side[0, -1] = side[-1, 0] = -1.0
+    sign = 1 if which == "largest" else -1
+    A = scipy.sparse.csr_array(
+        scipy.sparse.block_diag(
+            [scipy.sparse.kronsum(*ring), scipy.sparse.diags_array(sign * np.array(outliers))] if outliers else [scipy.sparse.kronsum(*ring)]
+        )
+    )
+    spectra = [4 * np.sin(np.arange(m) * np.pi / m) ** 2 for m in (84, 90)]
+    expected = np.sort(np.r_[np.add.outer(*spectra).ravel(), sign * np.array(outliers)])
+    for operand in (A, scipy.sparse.linalg.aslinearoperator(A)):
+        found = eigsh(operand, 7, which=which, method="lanczos", tol=1e-7, rng=0)
+        assert found.converged.all()
+        np.testing.assert_allclose(found.eigenvalues, expected[::-1][:7] if which == "largest" else expected[:7], atol=1e-9)
+
+
 def test_routes_of_auto():
     random = scipy.sparse.random_array((20_000, 20_000), density=1e-3, rng=0)
     random = scipy.sparse.csr_array(random + random.T)
@@ -345,8 +350,8 @@ NOT_SYMMETRIC = np.triu(np.ones((40, 40)))
         (scipy.sparse.csr_array(NOT_SYMMETRIC), {}, "A must be symmetric"),
         (scipy.sparse.linalg.aslinearoperator(NOT_SYMMETRIC), {}, "A must be symmetric"),
         (1j * np.ones((3, 3)), {}, "A must be symmetric"),
-        (np.ones((3, 4)), {}, "A must be a square matrix"),
-        (scipy.sparse.csr_array((3, 4)), {}, "A must be a square matrix"),
+        (np.ones((3, 4)), {}, "A must be square"),
+        (scipy.sparse.csr_array((3, 4)), {}, "A must be square"),
         (np.full((3, 3), np.nan), {}, "A must be finite"),
         (scipy.sparse.csr_array(np.full((3, 3), np.inf)), {}, "A must be finite"),
         (scipy.sparse.linalg.aslinearoperator(np.full((3, 3), np.nan)), {}, "A must be finite"),

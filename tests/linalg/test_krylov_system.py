@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse
 import scipy.sparse.linalg
 import torch
-from linalg.kinds_of_systems import DTYPES, MATRIX_KINDS, assert_near, draw, hermitian, matching
+from linalg.kinds_of_input import DTYPES, KINDS, assert_near, draw, matching, with_eigenvalues
 from specimens import Specimen
 
 from ritz.core import ConvergenceWarning
@@ -24,7 +24,7 @@ def matrix_for(solver: str, dtype=np.float64) -> np.ndarray:
     """A well-conditioned matrix of the class that the solver is for."""
     if solver in ("gmres", "lsmr"):
         return draw(RNG, 12, 12, dtype=dtype) / 4 + 2 * np.eye(12, dtype=dtype)
-    return hermitian(RNG, SPD if solver == "cg" else INDEFINITE, dtype)
+    return with_eigenvalues(SPD if solver == "cg" else INDEFINITE, dtype, RNG)
 
 
 def poisson(m: int) -> scipy.sparse.csr_array:
@@ -58,11 +58,11 @@ SPECIMENS |= {
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", MATRIX_KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_all_kinds_of_matrices_give_the_dense_solution(solver, kind, dtype):
     dense = matrix_for(solver, dtype)
-    A, tol = MATRIX_KINDS[kind](dense), 200 * np.finfo(dtype).eps
+    A, tol = KINDS[kind](dense), 200 * np.finfo(dtype).eps
     for b in (draw(RNG, 12, dtype=dtype), draw(RNG, 12, 3, dtype=dtype)):
         result = SOLVERS[solver](A, matching(kind, b), tol=tol)
         assert np.all(result.converged)
@@ -123,14 +123,14 @@ def test_arguments_are_not_changed(solver):
 @pytest.mark.parametrize("solver", HERMITIAN)
 @pytest.mark.parametrize("distinct", [1, 2, 3, 5])
 def test_as_many_steps_as_distinct_eigenvalues(solver, distinct):
-    A = hermitian(RNG, np.resize(np.linspace(1, 4, distinct), 40))
+    A = with_eigenvalues(np.resize(np.linspace(1, 4, distinct), 40), "float64", RNG)
     result = HERMITIAN[solver](A, draw(RNG, 40), tol=1e-12)
     assert result.iterations == distinct
 
 
 @pytest.mark.parametrize("n", [3, 6, 10])
 def test_cg_ends_in_n_steps(n):
-    A = hermitian(RNG, np.linspace(1, n, n))
+    A = with_eigenvalues(np.linspace(1, n, n), "float64", RNG)
     b = draw(RNG, n)
     result = cg(A, b, tol=1e-12)
     assert result.iterations <= n
@@ -138,7 +138,7 @@ def test_cg_ends_in_n_steps(n):
 
 
 def test_cg_obeys_the_chebyshev_bound_in_the_energy_norm():
-    A = hermitian(RNG, np.geomspace(1, 100, 60))
+    A = with_eigenvalues(np.geomspace(1, 100, 60), "float64", RNG)
     b, x = draw(RNG, 60), None
     x = np.linalg.solve(A, b)
 
@@ -166,7 +166,7 @@ def krylov_basis(A, b, steps):
 @pytest.mark.parametrize("dtype", [float, complex])
 @pytest.mark.parametrize("solver", ["minres", "gmres"])
 def test_residuals_are_the_least_over_the_krylov_space(solver, dtype):
-    A = hermitian(RNG, np.concatenate([np.linspace(-3, -0.5, 15), np.linspace(0.2, 4, 15)]), dtype)
+    A = with_eigenvalues(np.concatenate([np.linspace(-3, -0.5, 15), np.linspace(0.2, 4, 15)]), dtype, RNG)
     if solver == "gmres":
         A = A + draw(RNG, 30, 30, dtype=dtype) / 10
     b = draw(RNG, 30, dtype=dtype)
@@ -208,7 +208,7 @@ def test_gmres_says_that_a_matrix_is_singular():
 
 @pytest.mark.parametrize("columns", [None, 3])
 def test_cg_says_that_a_matrix_is_indefinite(columns):
-    A = hermitian(RNG, INDEFINITE)
+    A = with_eigenvalues(INDEFINITE, "float64", RNG)
     b = draw(RNG, 12) if columns is None else draw(RNG, 12, columns)
     with pytest.warns(ConvergenceWarning, match="not positive definite"):
         result = cg(A, b)
@@ -230,14 +230,14 @@ def test_one_bad_column_does_not_spoil_the_others():
 @pytest.mark.parametrize("solver", HERMITIAN)
 def test_indefinite_preconditioners_are_named(solver):
     with pytest.warns(ConvergenceWarning, match="preconditioner is not positive definite"):
-        result = HERMITIAN[solver](hermitian(RNG, SPD), np.ones(12), preconditioner=-np.eye(12))
+        result = HERMITIAN[solver](with_eigenvalues(SPD, "float64", RNG), np.ones(12), preconditioner=-np.eye(12))
     assert result.reason == "indefinite_preconditioner"
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
 @pytest.mark.parametrize("solver", HERMITIAN)
 def test_singular_consistent_systems_get_the_least_norm_solution(solver, dtype):
-    A = hermitian(RNG, [0, 0, 0, *(np.linspace(-3, 3, 10) if solver == "minres" else np.linspace(1, 3, 10))], dtype)
+    A = with_eigenvalues([0, 0, 0, *(np.linspace(-3, 3, 10) if solver == "minres" else np.linspace(1, 3, 10))], dtype, RNG)
     b = A @ draw(RNG, 13, 2, dtype=dtype)
     tol = 200 * np.finfo(dtype).eps
     result = HERMITIAN[solver](A, b, tol=tol)
@@ -246,7 +246,7 @@ def test_singular_consistent_systems_get_the_least_norm_solution(solver, dtype):
 
 
 def test_minres_minimizes_the_residual_of_inconsistent_systems_and_says_so():
-    A = hermitian(RNG, [0, 0, *np.linspace(-3, 3, 10)])
+    A = with_eigenvalues([0, 0, *np.linspace(-3, 3, 10)], "float64", RNG)
     b = draw(RNG, 12)
     with pytest.warns(ConvergenceWarning, match="singular"):
         result = minres(A, b)
@@ -269,7 +269,7 @@ def test_running_out_of_steps_is_warned_and_the_last_residual_is_the_true_one(so
 
 @pytest.mark.parametrize("solver", HERMITIAN)
 def test_a_tolerance_beyond_rounding_is_not_claimed(solver):
-    A = hermitian(RNG, np.geomspace(1e-4, 1, 50), np.float32)
+    A = with_eigenvalues(np.geomspace(1e-4, 1, 50), np.float32, RNG)
     b = A @ draw(RNG, 50, dtype=np.float32)
     with pytest.warns(ConvergenceWarning):
         result = HERMITIAN[solver](A, b, tol=1e-9, max_iterations=2000)
@@ -320,7 +320,7 @@ def test_preconditioners_do_not_change_the_solution(solver):
 
 
 def test_exact_preconditioners_take_one_step():
-    A = hermitian(RNG, SPD)
+    A = with_eigenvalues(SPD, "float64", RNG)
     for solve in (cg, minres, gmres):
         assert solve(A, draw(RNG, 12), preconditioner=np.linalg.inv(A), tol=1e-10).iterations == 1
 
@@ -340,10 +340,10 @@ def test_steps_and_solutions_are_scipys():
 @pytest.mark.parametrize("shape", [(20, 7), (7, 20)])
 def test_lsmr_solves_least_squares_of_any_shape_with_least_norm(kind, shape):
     dense, b = draw(RNG, *shape), draw(RNG, shape[0], 2)
-    result = lsmr(MATRIX_KINDS[kind](dense), matching(kind, b), tol=1e-13)
+    result = lsmr(KINDS[kind](dense), matching(kind, b), tol=1e-13)
     assert result.converged.all()
     assert_near(result.x, np.linalg.pinv(dense) @ b, 1e-9)
-    damped = lsmr(MATRIX_KINDS[kind](dense), matching(kind, b), damping=0.5, tol=1e-13)
+    damped = lsmr(KINDS[kind](dense), matching(kind, b), damping=0.5, tol=1e-13)
     assert_near(damped.x, np.linalg.solve(dense.T @ dense + 0.25 * np.eye(shape[1]), dense.T @ b), 1e-9)
 
 
@@ -377,14 +377,14 @@ def test_refusals(solver, options, error, message):
 @pytest.mark.parametrize("solver", HERMITIAN)
 @pytest.mark.parametrize("kind", ["numpy", "csr_array", "LinearOperator"])
 def test_matrices_that_are_not_hermitian_are_refused(solver, kind):
-    skewed = hermitian(RNG, SPD) + 1e-3 * draw(RNG, 12, 12)
+    skewed = with_eigenvalues(SPD, "float64", RNG) + 1e-3 * draw(RNG, 12, 12)
     with pytest.raises(ValueError, match="A must be Hermitian"):
-        HERMITIAN[solver](MATRIX_KINDS[kind](skewed), np.ones(12))
-    complex_symmetric = hermitian(RNG, SPD) + 1j * hermitian(RNG, SPD)
+        HERMITIAN[solver](KINDS[kind](skewed), np.ones(12))
+    complex_symmetric = with_eigenvalues(SPD, "float64", RNG) + 1j * with_eigenvalues(SPD, "float64", RNG)
     with pytest.raises(ValueError, match="A must be Hermitian"):
-        HERMITIAN[solver](MATRIX_KINDS[kind](complex_symmetric), np.ones(12))
+        HERMITIAN[solver](KINDS[kind](complex_symmetric), np.ones(12))
     with pytest.raises(ValueError, match="preconditioner must be Hermitian"):
-        HERMITIAN[solver](hermitian(RNG, SPD), np.ones(12), preconditioner=MATRIX_KINDS[kind](skewed))
+        HERMITIAN[solver](with_eigenvalues(SPD, "float64", RNG), np.ones(12), preconditioner=KINDS[kind](skewed))
 
 
 @pytest.mark.parametrize("solver", ["cg", "minres", "gmres"])

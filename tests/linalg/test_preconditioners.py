@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse
 import scipy.sparse.linalg
 import torch
-from linalg.kinds_of_systems import DTYPES, assert_near, draw, hermitian
+from linalg.kinds_of_input import DTYPES, assert_near, draw, with_eigenvalues
 from specimens import Specimen
 
 from ritz.linalg import cg, gmres, incomplete_lu, jacobi, minres, ssor
@@ -39,7 +39,7 @@ SPECIMENS = {
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", [np.asarray, np.asfortranarray, scipy.sparse.csr_array, scipy.sparse.csc_matrix, scipy.sparse.coo_array])
 def test_definitions_over_kinds_of_systems(kind, dtype):
-    A, w = dominant(dtype), dtype(1.3)
+    A, w = dominant(dtype), np.dtype(dtype).type(1.3)
     D, L, U = np.diag(np.diag(A)), np.tril(A, -1), np.triu(A, 1)
     expected = {
         "jacobi": (jacobi(kind(A)), np.linalg.inv(D)),
@@ -76,7 +76,7 @@ def test_jacobi_of_tensors():
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128])
 @pytest.mark.parametrize("relaxation", [0.5, 1.0, 1.7])
 def test_ssor_of_a_positive_definite_matrix_is_positive_definite(relaxation, dtype):
-    M = ssor(hermitian(RNG, np.geomspace(1e-3, 1, 8), dtype), relaxation=relaxation).toarray()
+    M = ssor(with_eigenvalues(np.geomspace(1e-3, 1, 8), dtype, RNG), relaxation=relaxation).toarray()
     np.testing.assert_allclose(M, M.conj().T, atol=1e-9 * np.abs(M).max())
     assert np.linalg.eigvalsh(M).min() > 0
 

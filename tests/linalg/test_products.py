@@ -60,7 +60,7 @@ def test_matrices_that_are_not_hermitian_are_refused(kind):
         as_products(KINDS[kind](np.ones((4, 3))), square=True)
 
 
-@pytest.mark.parametrize("kind", ["numpy", "sparse array", "torch", "torch sparse"])
+@pytest.mark.parametrize("kind", ["numpy", "csr_array", "torch", "torch sparse coo", "torch sparse csr"])
 def test_entries_that_are_not_finite_are_refused(kind):
     dense = np.eye(3)
     dense[1, 2] = np.nan

@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 import scipy.sparse.linalg
 import torch
-from linalg.kinds_of_systems import assert_near, draw
+from linalg.kinds_of_input import assert_near, draw
 from specimens import Specimen
 
 from ritz.linalg import (

@@ -16,15 +16,43 @@ if TYPE_CHECKING:
     from ritz.linalg.structured_operators import KroneckerOperator as KroneckerOperator
     from ritz.linalg.structured_operators import LowRankOperator as LowRankOperator
 
-    # linear systems: Krylov solvers and preconditioners
+    # linear systems: the front doors, Krylov solvers and preconditioners
+    from ritz.linalg.solve import Solution as Solution
+    from ritz.linalg.solve import solve as solve
+    from ritz.linalg.lstsq import lstsq as lstsq
     from ritz.linalg.conjugate_gradients import cg as cg
     from ritz.linalg.gmres import gmres as gmres
     from ritz.linalg.krylov_system import KrylovResult as KrylovResult
     from ritz.linalg.least_squares import lsmr as lsmr
     from ritz.linalg.minres import minres as minres
+    from ritz.linalg.algebraic_multigrid import amg as amg
     from ritz.linalg.preconditioners import incomplete_lu as incomplete_lu
     from ritz.linalg.preconditioners import jacobi as jacobi
     from ritz.linalg.preconditioners import ssor as ssor
+
+    # sequences of linear systems: Krylov recycling
+    from ritz.linalg.gcrodr import RecycledSolve as RecycledSolve
+    from ritz.linalg.gcrodr import RecycleSpace as RecycleSpace
+    from ritz.linalg.gcrodr import gcrodr as gcrodr
+    from ritz.linalg.similarity_order import low_mode_features as low_mode_features
+    from ritz.linalg.similarity_order import similarity_order as similarity_order
+    from ritz.linalg.system_sequence import SequenceSolve as SequenceSolve
+    from ritz.linalg.system_sequence import solve_sequence as solve_sequence
+
+    # solvers that learn their parameter over a sequence of systems
+    from ritz.linalg.chebyshev_bandit import ChebyshevBandit as ChebyshevBandit
+    from ritz.linalg.sor import IterativeSolve as IterativeSolve
+    from ritz.linalg.sor import optimal_omega as optimal_omega
+    from ritz.linalg.sor import sor as sor
+    from ritz.linalg.sor import sor_iteration_bound as sor_iteration_bound
+    from ritz.linalg.ssor_cg import pcg as pcg
+    from ritz.linalg.ssor_cg import ssor_cg as ssor_cg
+    from ritz.linalg.ssor_cg import ssor_cg_iteration_bound as ssor_cg_iteration_bound
+    from ritz.linalg.ssor_cg import ssor_preconditioner as ssor_preconditioner
+    from ritz.linalg.tsallis_bandit import BinnedBandit as BinnedBandit
+    from ritz.linalg.tsallis_bandit import TsallisINF as TsallisINF
+    from ritz.linalg.tuned_solver import TunedSolve as TunedSolve
+    from ritz.linalg.tuned_solver import TunedSolver as TunedSolver
 
     # Monarch matrices
     from ritz.linalg.monarch import MonarchFactorization as MonarchFactorization
@@ -102,5 +130,19 @@ if TYPE_CHECKING:
     from ritz.linalg.eigen import eigsh as eigsh
     from ritz.linalg.singular_values import SVDResult as SVDResult
     from ritz.linalg.singular_values import svds as svds
+
+    # products of sparse matrices
+    from ritz.linalg.spgemm import spgemm as spgemm
+    from ritz.linalg.spgemm import spgemm_flops as spgemm_flops
+    from ritz.linalg.spgemm import spgemm_symbolic as spgemm_symbolic
+    from ritz.linalg.spgemm_plan import SpgemmPlan as SpgemmPlan
+    from ritz.linalg.spgemm_plan import spgemm_plan as spgemm_plan
+    from ritz.linalg.triple_product import triple_product as triple_product
+
+    # products of matrices of a few bits
+    from ritz.linalg.bipolar import BipolarTensor as BipolarTensor
+    from ritz.linalg.bipolar import bipolar_matmul as bipolar_matmul
+    from ritz.linalg.bipolar_linear import BipolarLinear as BipolarLinear
+    from ritz.linalg.bipolar_quantization import quantize_bipolar as quantize_bipolar
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

@@ -68,13 +68,13 @@ def cg(A, b, *, preconditioner=None, x0=None, tol: float = 1e-6, max_iterations:
     >>> result.x.round(6), result.iterations
     (array([0.090909, 0.636364]), 2)
     """
-    result = Iteration(linear_system(A, b, x0, preconditioner, hermitian=True), tol, max_iterations).run(_sweep)
+    result = Iteration(linear_system(A, b, x0, preconditioner, hermitian=True), tol, max_iterations).run(descend_conjugately)
     if complaint := result.complaint("cg"):
         warn_not_converged(complaint)
     return result
 
 
-def _sweep(iteration: Iteration, columns: Columns) -> None:
+def descend_conjugately(iteration: Iteration, columns: Columns) -> None:
     """Conjugate gradients from x with residual r until every column is retired."""
     system, c = iteration.system, columns
     z = system.precondition(c.r)

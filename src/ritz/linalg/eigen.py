@@ -9,7 +9,7 @@ The routes are LAPACK (dense), thick-restart block Lanczos (Wu and Simon, SIAM J
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
@@ -18,14 +18,18 @@ import scipy.sparse.linalg
 
 from ritz.core import Result, choice, integer, like, matrix, positive, random_generator, real, to_numpy, warn_not_converged
 from ritz.linalg.chebyshev_filter import GUARDS, csr_step, filtered_smallest, operator_step
+from ritz.linalg.filtered_lanczos import smallest_by_filtered_lanczos
 from ritz.linalg.hermitian import Hermitian, hermitian, spectral_ends
 from ritz.linalg.lanczos import ENDS, RitzPairs, random_block, start_block, thick_restart_lanczos, wanted_order
+from ritz.linalg.matrix_kinds import stored
 from ritz.linalg.shift_invert import factors_stay_sparse, shift_invert_lanczos, smallest_by_shift_invert
 
 METHODS = ("auto", "dense", "lanczos", "chebyshev", "shift-invert")
 ALWAYS_DENSE = 2_000  # rows up to which LAPACK is best whatever is asked for
 DENSE_LIMIT = 10_000  # rows up to which a dense matrix may be decomposed where the other routes are weak
 LANCZOS_BLOCK = 2
+PLAIN_CYCLES = 2  # bases full of products that Lanczos may take on the matrix itself, before it goes on with a polynomial of it, from
+FILTERED_ROWS = 5_000  # rows on
 PRODUCTS_PER_PAIR = 5_000
 TRIAL_PRODUCTS_PER_PAIR = 150  # what Lanczos may spend on smallest pairs before the Chebyshev filter takes over from its Ritz vectors
 ROUNDING_FLOOR = 16.0  # times eps: relative residuals below this cannot be asked for
@@ -201,9 +205,26 @@ def _lanczos(A, M, k, which, sigma, tol, start, budget, rng) -> tuple[RitzPairs,
     if M is not None:
         solve = _solver(M)
         apply, weight = (lambda X: solve(A.apply(X))), M.apply
-    start = start_block(start, A.n, LANCZOS_BLOCK, A.dtype, rng)
-    pairs = thick_restart_lanczos(apply, start, k, which, tol=tol / 2, basis_size=max(2 * k + 20, 3 * k), max_products=budget, rng=rng, weight=weight)
+    start, basis = start_block(start, A.n, LANCZOS_BLOCK, A.dtype, rng), max(2 * k + 20, 3 * k)
+    filtered = M is None and which in ("largest", "smallest") and A.n > FILTERED_ROWS
+    trial = min(budget, PLAIN_CYCLES * basis) if filtered else budget
+    pairs = thick_restart_lanczos(apply, start, k, which, tol=tol / 2, basis_size=basis, max_products=trial, rng=rng, weight=weight)
+    if pairs.exhausted and trial < budget:
+        pairs = _filtered_lanczos(A, pairs, k, which, tol, budget, rng)
     return pairs, pairs.scale if M is None else scale
+
+
+def _filtered_lanczos(A: Hermitian, pairs: RitzPairs, k: int, which: str, tol, budget: int, rng) -> RitzPairs:
+    """Go on from unconverged Ritz pairs by Lanczos on a polynomial of A, or of -A for the largest."""
+    sign = 1 if which == "smallest" else -1
+    low, low_error, high, high_error = spectral_ends(A.apply, A.n, A.dtype, rng)
+    scale = max(abs(low), abs(high), pairs.scale)
+    upper = (high + high_error if sign > 0 else low_error - low) + float(np.finfo(A.dtype).eps) * scale
+    step = csr_step(A.entries if sign > 0 else -A.entries) if A.is_sparse else operator_step(lambda X: sign * A.apply(X))
+    counted = A.matvecs
+    found = smallest_by_filtered_lanczos(lambda X: sign * A.apply(X), step, pairs, k, upper, tol=tol, scale=scale, max_products=budget, rng=rng)
+    A.matvecs = counted + found.products - pairs.products
+    return replace(found, values=sign * found.values)
 
 
 def _chebyshev(A, M, k, which, sigma, tol, start, budget, rng) -> tuple[RitzPairs, float]:
@@ -268,7 +289,7 @@ def _finished(A: Hermitian, M: Hermitian | None, pairs: RitzPairs, scale: float,
             f"eigsh ({route}): {int(np.sum(~converged))} of {len(values)} pairs did not reach tol = {tol:.1e} with {A.matvecs} products; "
             f"the largest residual is {float(np.max(residuals)):.1e}, the limit {float(np.max(limits)):.1e}"
         )
-    parts = (like(part, reference) for part in (values, vectors, residuals, converged))
+    parts = (like(part, stored(reference)) for part in (values, vectors, residuals, converged))
     return EigenResult(*parts, matvecs=A.matvecs, restarts=pairs.restarts, method=route)
 
 

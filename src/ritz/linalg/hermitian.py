@@ -8,8 +8,9 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 
-from ritz.core import array, is_torch, kind, symmetric_matrix, to_csr, to_numpy
+from ritz.core import symmetric_matrix
 from ritz.linalg.lanczos import adjoint, orthonormal_complement, random_block
+from ritz.linalg.matrix_kinds import host_matrix
 
 PROBE_STEPS = 20
 
@@ -52,22 +53,15 @@ class Hermitian:
 
 def hermitian(A, name: str, rng: np.random.Generator) -> Hermitian:
     """Take in a matrix of any kind, or refuse it by `name`: not square, not Hermitian, not finite, empty, on another device."""
-    if is_torch(A) and A.device.type != "cpu":
-        raise ValueError(f"{name} must be on the CPU, got a tensor on {A.device}: pass {name}.cpu()")
-    if not is_torch(A) and not scipy.sparse.issparse(A) and not isinstance(A, scipy.sparse.linalg.LinearOperator):
-        A = to_numpy(A, name)
-    shape = tuple(A.shape)
-    if len(shape) != 2 or shape[0] != shape[1]:
-        raise ValueError(f"{name} must be a square matrix, got shape {shape}")
-    if shape[0] == 0:
-        raise ValueError(f"{name} must not be empty, got shape {shape}")
-    if kind(A, name) == "operator":
+    A = host_matrix(A, name, square=True)
+    if isinstance(A, scipy.sparse.linalg.LinearOperator):
         return _checked_operator(A, name, rng)
-    if kind(A, name) == "sparse" or (is_torch(A) and str(A.layout) != "torch.strided"):
-        return _checked_sparse(A, name)
-    dense = symmetric_matrix(to_numpy(A, name), name, tolerance=_asymmetry(to_numpy(A, name).dtype), allow_complex=True)
-    dense = dense.astype(np.result_type(dense.dtype, np.float32), copy=False)
-    return Hermitian(dense, shape[0], dense.dtype)
+    A = A.astype(np.result_type(A.dtype, np.float32), copy=False)
+    if scipy.sparse.issparse(A):
+        _check_symmetric(A, name)
+    else:
+        symmetric_matrix(A, name, tolerance=_asymmetry(A.dtype), allow_complex=True)
+    return Hermitian(A, A.shape[0], A.dtype)
 
 
 def spectral_ends(apply, n: int, dtype, rng: np.random.Generator) -> tuple[float, float, float, float]:
@@ -88,17 +82,10 @@ def spectral_ends(apply, n: int, dtype, rng: np.random.Generator) -> tuple[float
     return float(values[0]), float(residuals[0]), float(values[-1]), float(residuals[-1])
 
 
-def _checked_sparse(A, name: str) -> Hermitian:
-    if not is_torch(A) and A.dtype.kind not in "biufc":
-        raise TypeError(f"{name} must be a matrix of numbers, got dtype {A.dtype}")
-    matrix = to_csr(A, name)
-    entries = array(matrix.data, name, allow_complex=True, allow_empty=True)
-    entries = entries.astype(np.result_type(entries.dtype, np.float32), copy=False)
-    matrix = scipy.sparse.csr_array((entries, matrix.indices, matrix.indptr), shape=matrix.shape)
-    difference, largest = abs(matrix - matrix.conj().T).max(), abs(matrix).max()
-    if difference > _asymmetry(matrix.dtype) * largest:
+def _check_symmetric(A: scipy.sparse.csr_array, name: str) -> None:
+    difference, largest = abs(A - A.conj().T).max(), abs(A).max()
+    if difference > _asymmetry(A.dtype) * largest:
         raise ValueError(f"{name} must be symmetric: entries differ from the transpose by {difference:.3}, the largest entry is {largest:.3}")
-    return Hermitian(matrix, matrix.shape[0], matrix.dtype)
 
 
 def _checked_operator(A, name: str, rng: np.random.Generator) -> Hermitian:
@@ -106,10 +93,7 @@ def _checked_operator(A, name: str, rng: np.random.Generator) -> Hermitian:
     dtype = np.result_type(A.dtype or np.float64, np.float32)
     n = A.shape[0]
     X = random_block(n, 2, dtype, rng)
-    try:
-        W = np.asarray(A.matmat(X))
-    except TypeError as error:
-        raise TypeError(f"{name} must multiply NumPy arrays: {error}") from error
+    W = np.asarray(A.matmat(X))
     dtype = np.result_type(dtype, W.dtype)
     if not np.isfinite(W).all():
         raise ValueError(f"{name} must be finite: its product with a finite vector has NaN or infinite entries")

@@ -14,8 +14,9 @@ from types import SimpleNamespace
 import numpy as np
 import scipy.sparse.linalg
 
-from ritz.core import Result, array, integer, is_torch, kind, like, matrix, namespace, real, to_csr, to_numpy
+from ritz.core import Result, array, integer, is_torch, like, namespace, real, to_numpy
 from ritz.linalg.csr_products import multiply_vectors
+from ritz.linalg.matrix_kinds import checked_matrix, is_sparse_tensor, stored
 from ritz.linalg.operators import StructuredOperator
 
 REASONS = {
@@ -93,23 +94,22 @@ class LinearSystem:
         return self.b[rows] - self.multiply(x)
 
 
-def linear_system(A, b, x0, preconditioner, *, hermitian: bool = False) -> LinearSystem:
+def linear_system(A, b, x0, preconditioner, *, hermitian: bool = False, name: str = "preconditioner") -> LinearSystem:
     """Check the arguments of a solver and convert them once.
 
     Matrices and right-hand sides are both torch (of one dtype, on one device) or both not; without torch the computation runs in the common dtype.
     With `hermitian`, A and the preconditioner are probed with two fixed vectors and refused if they are not Hermitian.
+    `name` is what the solver calls the preconditioner.
     """
-    A, M = operand(A, "A"), None if preconditioner is None else operand(preconditioner, "preconditioner")
+    A, M = checked_matrix(A, "A", square=True), None if preconditioner is None else checked_matrix(preconditioner, name)
     b = array(b, "b", ndim=(1, 2), allow_complex=True)
-    if A.shape[0] != A.shape[1]:
-        raise ValueError(f"A must be square, got shape {tuple(A.shape)}")
     check_right_side(A, b)
     if M is not None and tuple(M.shape) != tuple(A.shape):
-        raise ValueError(f"preconditioner must have the shape of A, {tuple(A.shape)}, got {tuple(M.shape)}")
+        raise ValueError(f"{name} must have the shape of A, {tuple(A.shape)}, got {tuple(M.shape)}")
     x0 = _initial_guess(x0, b)
-    for value, name in ((A, "A"), (M, "preconditioner")):
+    for value, its_name in ((A, "A"), (M, name)):
         if value is not None:
-            check_kinds(value, name, b)
+            check_kinds(value, its_name, b)
     dtype = b.dtype if is_torch(b) else np.result_type(b.dtype, *(value.dtype for value in (A, M, x0) if value is not None))
     b_rows = as_rows(b, dtype)
     x_rows = namespace(b_rows).zeros_like(b_rows) if x0 is None else as_rows(x0, dtype)
@@ -121,31 +121,8 @@ def linear_system(A, b, x0, preconditioner, *, hermitian: bool = False) -> Linea
     if hermitian:
         _check_hermitian(multiply, b_rows, "A")
         if M is not None:
-            _check_hermitian(precondition, b_rows, "preconditioner")
+            _check_hermitian(precondition, b_rows, name)
     return LinearSystem(multiply, precondition, b_rows, x_rows, scales, b.ndim == 1, namespace(b_rows))
-
-
-def operand(value, name: str):
-    """Return a matrix or operator of any kind, explicit entries checked: dense array, CSR, torch (dense or sparse), or the operator itself."""
-    if isinstance(value, scipy.sparse.linalg.LinearOperator):
-        if isinstance(value, StructuredOperator) and value.is_batched:
-            raise ValueError(f"{name} must be one matrix, got a batch of operators of shape {value.shape}")
-        return value
-    if is_sparse_tensor(value):
-        array(value.to_sparse_coo().coalesce().values(), name, ndim=1, allow_complex=True, allow_empty=True)
-        return value.detach()
-    if kind(value if hasattr(value, "shape") else np.asarray(value), name) != "sparse":
-        return matrix(value, name, allow_complex=True)
-    if 0 in value.shape:
-        raise ValueError(f"{name} must not be empty, got shape {value.shape}")
-    A = to_csr(value, name)
-    entries = array(A.data, name, allow_complex=True, allow_empty=True)
-    return scipy.sparse.csr_array((entries, A.indices, A.indptr), shape=A.shape)
-
-
-def is_sparse_tensor(value) -> bool:
-    """True for a torch tensor of a sparse layout."""
-    return is_torch(value) and "sparse" in str(value.layout)
 
 
 def row_product(A, dtype) -> Rows:
@@ -302,7 +279,7 @@ def check_right_side(A, b) -> None:
 
 def check_kinds(A, name: str, b) -> None:
     """Refuse torch beside NumPy; torch of two dtypes."""
-    entries = A._factor if isinstance(A, StructuredOperator) else A
+    entries = stored(A)
     if is_torch(entries) != is_torch(b):
         raise TypeError(f"{name} and b must both be torch or both not, got {type(entries).__name__} and {type(b).__name__}")
     if is_torch(b) and entries.dtype != b.dtype:

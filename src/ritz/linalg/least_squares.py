@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse.linalg
 
-from ritz.core import array, integer, is_torch, like, real, to_csr, to_numpy, warn_not_converged
-from ritz.linalg.krylov_system import KrylovResult, check_kinds, check_right_side, is_sparse_tensor, operand, powers_of_two
-from ritz.linalg.operators import StructuredOperator
+from ritz.core import array, integer, like, real, to_numpy, warn_not_converged
+from ritz.linalg.krylov_system import KrylovResult, check_kinds, check_right_side, powers_of_two
+from ritz.linalg.matrix_kinds import checked_matrix, on_host
 
 
 def lsmr(A, b, *, damping: float = 0.0, preconditioner=None, x0=None, tol: float = 1e-6, max_iterations: int | None = None) -> KrylovResult:
@@ -66,7 +66,7 @@ def lsmr(A, b, *, damping: float = 0.0, preconditioner=None, x0=None, tol: float
     >>> lsmr(A, np.array([1.0, 2.0, 3.0]), tol=1e-12).x.round(6)
     array([1., 1.])
     """
-    A, M = operand(A, "A"), None if preconditioner is None else operand(preconditioner, "preconditioner")
+    A, M = checked_matrix(A, "A"), None if preconditioner is None else checked_matrix(preconditioner, "preconditioner")
     b = array(b, "b", ndim=(1, 2), allow_complex=True)
     check_right_side(A, b)
     check_kinds(A, "A", b)
@@ -88,8 +88,8 @@ def lsmr(A, b, *, damping: float = 0.0, preconditioner=None, x0=None, tol: float
 
 
 def _all_columns(A, M, b, x0, options) -> KrylovResult:
-    operator = _host_operator(A)
-    right = None if M is None else _host_operator(M)
+    operator = scipy.sparse.linalg.aslinearoperator(on_host(A))
+    right = None if M is None else scipy.sparse.linalg.aslinearoperator(on_host(M))
     acting = operator if right is None else operator @ right
     columns = to_numpy(b).reshape(b.shape[0], -1)
     scales = powers_of_two(columns.T)
@@ -115,17 +115,3 @@ def _reason(stop: int, finite: bool) -> str:
     if not finite:
         return "breakdown"
     return {3: "ill_conditioned", 6: "ill_conditioned", 7: "max_iterations"}.get(stop, "converged")
-
-
-def _host_operator(A) -> scipy.sparse.linalg.LinearOperator:
-    """A as an operator on NumPy arrays; a structured operator with torch factors is wrapped."""
-    if isinstance(A, StructuredOperator) and is_torch(A._factor):
-        factor, adjoint = A._factor, A.H
-
-        def through(operator):
-            return lambda x: to_numpy(operator @ like(np.ascontiguousarray(x, dtype=A.dtype).reshape(-1), factor))
-
-        return scipy.sparse.linalg.LinearOperator(A.shape, through(A), through(adjoint), dtype=A.dtype)
-    if is_torch(A):
-        A = to_csr(A) if is_sparse_tensor(A) else to_numpy(A)
-    return scipy.sparse.linalg.aslinearoperator(A)

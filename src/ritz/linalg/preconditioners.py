@@ -13,7 +13,7 @@ import scipy.sparse.linalg
 from numba import njit
 
 from ritz.core import is_torch, like, real, to_csr
-from ritz.linalg.krylov_system import is_sparse_tensor, operand
+from ritz.linalg.matrix_kinds import checked_matrix, is_sparse_tensor
 from ritz.linalg.operators import StructuredOperator
 from ritz.linalg.structured_operators import DiagonalOperator
 
@@ -105,7 +105,7 @@ class SSORPreconditioner(StructuredOperator):
 
     def _apply(self, columns):
         scale = self._diagonal.real.dtype.type(1 / self.relaxation)
-        return _column_wise(columns, self._A.dtype, lambda block: self._swept(block, scale))
+        return column_wise(columns, self._A.dtype, lambda block: self._swept(block, scale))
 
     def _swept(self, block, scale):
         _sweep_forward(self._A.indptr, self._A.indices, self._A.data, self._diagonal * scale, block)
@@ -173,7 +173,7 @@ class IncompleteLUPreconditioner(StructuredOperator):
         return IncompleteLUPreconditioner(self._factors, self.dtype, transposed=not self._transposed, conjugated=conjugated)
 
     def _apply(self, columns):
-        return _column_wise(columns, self.dtype, self._solved)
+        return column_wise(columns, self.dtype, self._solved)
 
     def _solved(self, block):
         trans = "T" if self._transposed else "N"
@@ -181,11 +181,9 @@ class IncompleteLUPreconditioner(StructuredOperator):
 
 
 def _explicit(A):
-    A = operand(A, "A")
+    A = checked_matrix(A, "A", square=True)
     if isinstance(A, scipy.sparse.linalg.LinearOperator):
         raise TypeError(f"A must be an explicit matrix, whose entries a preconditioner needs, got {type(A).__name__}")
-    if A.shape[0] != A.shape[1]:
-        raise ValueError(f"A must be square, got shape {tuple(A.shape)}")
     return A
 
 
@@ -196,10 +194,10 @@ def _sparse(A) -> scipy.sparse.csr_array:
     return to_csr(A)
 
 
-def _column_wise(columns, dtype, act):
+def column_wise(columns, dtype, act):
     """Apply `act`, which takes a fresh array (n, k) of the given dtype and may overwrite it, to columns (..., n, k)."""
     if np.iscomplexobj(columns) and dtype.kind != "c":
-        return _column_wise(columns.real, dtype, act) + 1j * _column_wise(columns.imag, dtype, act)
+        return column_wise(columns.real, dtype, act) + 1j * column_wise(columns.imag, dtype, act)
     front = np.moveaxis(columns, -2, 0)
     block = np.array(front.reshape(front.shape[0], -1), dtype=dtype, order="C", copy=True)
     return np.moveaxis(act(block).reshape(front.shape), 0, -2)

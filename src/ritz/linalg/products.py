@@ -14,7 +14,8 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 
-from ritz.core import array, is_torch, matrix, namespace, to_csr
+from ritz.core import array, is_torch, namespace
+from ritz.linalg.matrix_kinds import checked_matrix, is_sparse_tensor
 from ritz.linalg.operators import StructuredOperator
 
 DTYPES = ("float32", "float64", "complex64", "complex128")
@@ -100,11 +101,7 @@ def as_products(A, name: str = "A", *, square: bool = False, hermitian: bool = F
     ValueError
         If it is empty, not finite, not square or not Hermitian where that is asked for. What an operator returns is checked at each product.
     """
-    products = _products(A, name)
-    if 0 in products.shape:
-        raise ValueError(f"{name} must not be empty, got shape {products.shape}")
-    if (square or hermitian) and products.shape[0] != products.shape[1]:
-        raise ValueError(f"{name} must be square, got shape {products.shape}")
+    products = _products(checked_matrix(A, name, square=square or hermitian), name)
     if hermitian:
         _check_hermitian(products)
         products = replace(products, rmatmat=products.matmat)
@@ -124,35 +121,13 @@ def _products(A, name: str) -> Products:
         dtype = np.dtype(np.float64 if A.dtype is None or np.dtype(A.dtype).kind in "biu" else A.dtype)
         return _of_operator(A, name, dtype, np.empty(0), "cpu", A.matmat, A.rmatmat)
     if scipy.sparse.issparse(A):
-        return _of_sparse(A, name)
-    if is_torch(A) and A.layout != sys.modules["torch"].strided:
-        return _of_sparse_tensor(A.detach(), name)
-    A = matrix(A.detach() if is_torch(A) else A, name, allow_complex=True, allow_empty=True)
-    A_H = adjoint(A)
-    return _checked(A, name, tuple(A.shape), lambda X: A @ X, lambda X: A_H @ X)
-
-
-def _of_sparse(A, name: str) -> Products:
-    if len(A.shape) != 2:
-        raise ValueError(f"{name} must be a matrix, got {len(A.shape)} dimension(s), shape {tuple(A.shape)}")
-    if A.dtype.kind not in "biufc":
-        raise TypeError(f"{name} must be a matrix of numbers, got dtype {A.dtype}")
-    A = to_csr(A, name)
-    A = scipy.sparse.csr_array((array(A.data, name, allow_complex=True, allow_empty=True), A.indices, A.indptr), shape=A.shape)
-    A_H = A.conj().T if A.dtype.kind == "c" else A.T
-    return _checked(A.data, name, A.shape, lambda X: A @ X, lambda X: A_H @ X)
-
-
-def _of_sparse_tensor(A, name: str) -> Products:
-    if A.ndim != 2:
-        raise ValueError(f"{name} must be a matrix, got {A.ndim} dimension(s), shape {tuple(A.shape)}")
-    A = A.to_sparse_coo().coalesce()
-    entries = array(A.values(), name, allow_complex=True, allow_empty=True)
-    if entries.ndim != 1:
-        raise ValueError(f"{name} must have single numbers as entries, got a hybrid tensor")
-    A = sys.modules["torch"].sparse_coo_tensor(A.indices(), entries, A.shape, check_invariants=False).coalesce()
-    A_H = sys.modules["torch"].sparse_coo_tensor(A.indices().flip(0), entries.conj().resolve_conj(), A.shape[::-1], check_invariants=False).coalesce()
-    return _checked(entries, name, tuple(A.shape), lambda X: A @ X, lambda X: A_H @ X)
+        A_H = A.conj().T if A.dtype.kind == "c" else A.T
+        return _of_entries(A.data, name, A.shape, A, A_H)
+    if is_sparse_tensor(A):
+        A = A.to_sparse_coo().coalesce()
+        flipped = sys.modules["torch"].sparse_coo_tensor(A.indices().flip(0), A.values().conj().resolve_conj(), A.shape[::-1], check_invariants=False)
+        return _of_entries(A.values(), name, tuple(A.shape), A, flipped.coalesce())
+    return _of_entries(A, name, tuple(A.shape), A, adjoint(A))
 
 
 def _of_operator(A, name: str, dtype, reference, device, matmat: Callable, rmatmat: Callable) -> Products:
@@ -173,10 +148,10 @@ def _of_operator(A, name: str, dtype, reference, device, matmat: Callable, rmatm
     return Products(tuple(A.shape), dtype, device, xp, checked(matmat, "matmat"), checked(rmatmat, "rmatmat"), None, name)
 
 
-def _checked(entries, name: str, shape: tuple[int, int], matmat: Callable, rmatmat: Callable) -> Products:
+def _of_entries(entries, name: str, shape: tuple[int, int], A, A_H) -> Products:
     _check_dtype(entries.dtype, name)
     device = entries.device if is_torch(entries) else "cpu"
-    return Products(shape, entries.dtype, device, namespace(entries), matmat, rmatmat, entries, name)
+    return Products(shape, entries.dtype, device, namespace(entries), lambda X: A @ X, lambda X: A_H @ X, entries, name)
 
 
 def _check_dtype(dtype, name: str) -> None:

@@ -14,8 +14,8 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
-from scipy.sparse.csgraph import reverse_cuthill_mckee
 
+from ritz.linalg.direct_solvers import envelope
 from ritz.linalg.lanczos import RitzPairs, random_block, start_block, thick_restart_lanczos
 
 AFFORDABLE_OPERATIONS = 2e11  # of an envelope factorization, an upper bound on what a minimum-degree ordering needs
@@ -27,12 +27,7 @@ CYCLES_BEFORE_A_BETTER_SHIFT = 4
 
 def factors_stay_sparse(A: scipy.sparse.csr_array) -> bool:
     """Whether a factorization of A is affordable, judged by the envelope of its reverse Cuthill-McKee ordering."""
-    rank = np.empty(A.shape[0], np.int64)
-    rank[reverse_cuthill_mckee(scipy.sparse.csr_matrix(A), symmetric_mode=True)] = np.arange(A.shape[0])
-    stored = np.diff(A.indptr) > 0
-    first = rank.copy()
-    first[stored] = np.minimum(rank[stored], np.minimum.reduceat(rank[A.indices], A.indptr[:-1][stored]))
-    return float(np.sum((rank - first).astype(np.float64) ** 2)) <= AFFORDABLE_OPERATIONS
+    return float(np.sum(envelope(A) ** 2)) <= AFFORDABLE_OPERATIONS
 
 
 def shift_invert_lanczos(A, M, sigma: float, k: int, *, scale: float, tol, block, start, max_products, rng) -> RitzPairs:

@@ -14,9 +14,10 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 
-from ritz.core import Result, array, choice, integer, is_torch, like, matrix, positive, random_generator, to_csr, to_numpy, warn_not_converged
+from ritz.core import Result, choice, integer, like, positive, random_generator, warn_not_converged
 from ritz.linalg.eigen import LANCZOS_BLOCK, PRODUCTS_PER_PAIR, ROUNDING_FLOOR
 from ritz.linalg.lanczos import adjoint, orthonormal_complement, random_block, thick_restart_lanczos
+from ritz.linalg.matrix_kinds import host_matrix, stored
 
 DENSE_ENTRIES = 20_000_000  # up to which a matrix with one short side is decomposed whole
 SHORT_SIDE = 500
@@ -100,16 +101,17 @@ def svds(A, k: int = 6, *, which: str = "largest", tol: float = 1e-8, rng: np.ra
     >>> svds(A, 2, rng=0).singular_values
     array([2999., 2998.])
     """
-    operand, entries = _rectangular(A)
+    operand = host_matrix(A, "A")
     m, n = operand.shape
     k = integer(k, "k", at_least=1)
     if k > min(m, n):
         raise ValueError(f"k must be at most {min(m, n)}, the shorter side of A, got {k}")
     which = choice(which, "which", ("largest", "smallest"))
-    dtype = np.result_type(operand.dtype, np.float32)
+    dtype = np.result_type(operand.dtype or np.float64, np.float32)
     tol = max(positive(tol, "tol"), ROUNDING_FLOOR * float(np.finfo(dtype).eps))
     rng = random_generator(rng)
-    products = _Products(operand, dtype)
+    entries = None if isinstance(operand, scipy.sparse.linalg.LinearOperator) else operand.astype(dtype, copy=False)
+    products = _Products(scipy.sparse.linalg.aslinearoperator(operand if entries is None else entries), dtype)
     short, small = min(m, n) <= SHORT_SIDE, m * n <= DENSE_ENTRIES
     if entries is not None and small and (short or which == "smallest" or k > min(m, n) // 4):
         U, s, Vh = _dense(entries, k, which)
@@ -135,28 +137,6 @@ class _Products:
         """``A^H Y``."""
         self.count += Y.shape[1]
         return np.asarray(self.operand.rmatmat(np.ascontiguousarray(Y))).astype(self.dtype, copy=False)
-
-
-def _rectangular(A):
-    """The operator of any kind of matrix, and its entries where they are known."""
-    if is_torch(A) and A.device.type != "cpu":
-        raise ValueError(f"A must be on the CPU, got a tensor on {A.device}: pass A.cpu()")
-    if isinstance(A, scipy.sparse.linalg.LinearOperator):
-        if 0 in A.shape:
-            raise ValueError(f"A must not be empty, got shape {A.shape}")
-        return A, None
-    if scipy.sparse.issparse(A) or (is_torch(A) and str(A.layout) != "torch.strided"):
-        if len(A.shape) != 2 or 0 in A.shape:
-            raise ValueError(f"A must be a matrix that is not empty, got shape {tuple(A.shape)}")
-        if not is_torch(A) and A.dtype.kind not in "biufc":
-            raise TypeError(f"A must be a matrix of numbers, got dtype {A.dtype}")
-        entries = to_csr(A, "A")
-        data = array(entries.data, "A", allow_complex=True, allow_empty=True)
-        entries = scipy.sparse.csr_array((data, entries.indices, entries.indptr), shape=entries.shape)
-    else:
-        entries = matrix(to_numpy(A, "A"), "A", allow_complex=True)
-    entries = entries.astype(np.result_type(entries.dtype, np.float32), copy=False)
-    return scipy.sparse.linalg.aslinearoperator(entries), entries
 
 
 def _dense(entries, k: int, which: str):
@@ -223,7 +203,7 @@ def _finished(A: _Products, U, s, Vh, scale, tol, restarts, method, reference) -
             f"svds ({method}): {int(np.sum(~converged))} of {len(s)} triplets did not reach tol = {tol:.1e} with {A.count} products; "
             f"the largest residual is {float(np.max(residuals)):.1e}, the limit {tol * scale:.1e}"
         )
-    parts = (like(part, reference) for part in (U, s.copy(), Vh, residuals, converged))
+    parts = (like(part, stored(reference)) for part in (U, s.copy(), Vh, residuals, converged))
     return SVDResult(*parts, matvecs=A.count, restarts=restarts, method=method)
 
 
