@@ -99,7 +99,7 @@ def test_the_bound_is_not_idle():
     assert np.median([result.linf_bound / np.abs(result.x - true).max() for result in found]) < 10
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if "operator" not in kind.lower()])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "LinearOperator" and "structured" not in kind])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_kind_of_input(kind, dtype):
     matrix = with_singular_values(np.linspace(1, 2, 5), 90, 5, dtype)
