@@ -145,4 +145,21 @@ if TYPE_CHECKING:
     from ritz.linalg.bipolar_linear import BipolarLinear as BipolarLinear
     from ritz.linalg.bipolar_quantization import quantize_bipolar as quantize_bipolar
 
+    # the top eigenvector of a stream of rows
+    from ritz.linalg.oja import adaptive_oja as adaptive_oja
+    from ritz.linalg.oja import oja as oja
+    from ritz.linalg.row_norm_sampling import row_norm_sampler as row_norm_sampler
+    from ritz.linalg.streaming_eigenvector import StreamEigen as StreamEigen
+    from ritz.linalg.streaming_eigenvector import StreamingTopEigenvector as StreamingTopEigenvector
+    from ritz.linalg.streaming_eigenvector import top_eigenvector_stream as top_eigenvector_stream
+
+    # what a matrix product costs
+    from ritz.linalg.gemm_measurements import GemmMeasurements as GemmMeasurements
+    from ritz.linalg.gemm_measurements import measure_gemms as measure_gemms
+    from ritz.linalg.gemm_model import GemmModel as GemmModel
+    from ritz.linalg.gemm_model import TileRecommendation as TileRecommendation
+    from ritz.linalg.gemm_model import gemm_features as gemm_features
+    from ritz.linalg.gemm_model import recommend_tiles as recommend_tiles
+    from ritz.linalg.tiled_matmul import tiled_matmul as tiled_matmul
+
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)
