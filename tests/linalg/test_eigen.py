@@ -152,7 +152,7 @@ def test_single_precision_stays_single_and_is_accurate_to_1e4(method):
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR:UserWarning")
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128])
-@pytest.mark.parametrize("method", ["dense", "lanczos", "chebyshev", "shift-invert"])
+@pytest.mark.parametrize("method", ["dense", "lanczos", "chebyshev", "lobpcg", "shift-invert"])
 def test_every_kind_of_input_gives_the_same_values(method, dtype):
     A = hermitian_matrix(60, 1, dtype)
     before, expected = A.copy(), np.linalg.eigvalsh(A)[:3]
@@ -330,8 +330,38 @@ def test_crowded_ends_by_a_polynomial_with_multiplicities_and_outliers(which, ou
         np.testing.assert_allclose(found.eigenvalues, expected[::-1][:7] if which == "largest" else expected[:7], atol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["grid", "cycle", "disconnected", "random geometric"])
+def test_lobpcg_with_multigrid_on_laplacians(name):
+    graphs = {
+        "grid": scipy.sparse.kronsum(path(50), path(45)),
+        "cycle": scipy.sparse.csr_array(nx.laplacian_matrix(nx.cycle_graph(2_500)).astype(float)),
+        "disconnected": components(4, 600),
+        "random geometric": scipy.sparse.csr_array(nx.laplacian_matrix(nx.random_geometric_graph(2_200, 0.05, seed=0)).astype(float)),
+    }
+    A = scipy.sparse.csr_array(graphs[name])
+    expected = np.linalg.eigvalsh(A.toarray())[:8]
+    found = eigsh(A, 8, which="smallest", preconditioner="amg", tol=1e-9, rng=0)
+    assert found.method == "lobpcg"
+    assert found.converged.all()
+    np.testing.assert_allclose(found.eigenvalues, expected, atol=1e-8)
+
+
+def test_lobpcg_without_and_with_other_preconditioners():
+    A = scipy.sparse.csr_array(path(400) + 0.1 * scipy.sparse.eye_array(400))
+    expected, M = np.linalg.eigvalsh(A.toarray())[:4], np.linalg.inv(A.toarray())
+    plain = eigsh(A, 4, which="smallest", method="lobpcg", tol=1e-8, rng=0)
+    exact = eigsh(A, 4, which="smallest", preconditioner=M, tol=1e-8, rng=0)
+    for found in (plain, exact):
+        assert found.converged.all()
+        np.testing.assert_allclose(found.eigenvalues, expected, atol=1e-10)
+    assert exact.restarts < plain.restarts
+    warm = eigsh(A, 4, which="smallest", preconditioner=M, initial=exact.eigenvectors, tol=1e-8, rng=0)
+    assert warm.matvecs < exact.matvecs
+    assert eigsh(hermitian_matrix(60, 1, np.complex128), 3, which="smallest", method="lobpcg", rng=0).converged.all()
+
+
 def test_routes_of_auto():
-    random = scipy.sparse.random_array((20_000, 20_000), density=1e-3, rng=0)
+    random = scipy.sparse.random_array((11_000, 11_000), density=1e-3, rng=0)
     random = scipy.sparse.csr_array(random + random.T)
     assert eigsh(random, 2, tol=1e-2, rng=0).method == "lanczos"
     assert eigsh(random, 2, which="smallest", tol=1e-2, rng=0).method == "lanczos"
@@ -371,6 +401,11 @@ NOT_SYMMETRIC = np.triu(np.ones((40, 40)))
         (np.eye(9), {"initial": np.ones(8)}, "initial must have 9 rows"),
         (np.eye(9), {"initial": np.full(9, np.nan)}, "initial must be finite"),
         (np.eye(9), {"max_matvecs": 0}, "max_matvecs must be"),
+        (np.eye(9), {"preconditioner": "amg", "which": "smallest"}, "preconditioner must be an operator where A is not sparse"),
+        (np.eye(9), {"preconditioner": "ilu", "which": "smallest"}, "preconditioner must be one of"),
+        (np.eye(9), {"preconditioner": np.eye(8), "which": "smallest"}, "preconditioner must have the shape of A"),
+        (np.eye(9), {"preconditioner": np.eye(9), "method": "dense"}, "preconditioner must be None for method 'dense'"),
+        (np.eye(9), {"preconditioner": np.eye(9)}, "which='smallest'"),
     ],
 )
 def test_refusals(A, options, message):

@@ -3,8 +3,9 @@
 Every route ends the same way: the residuals ``||A v - theta M v||`` are computed anew from the vectors that are returned, what exceeds the tolerance
 is flagged and warned, and each vector is scaled so that its entry of largest modulus is positive.
 
-The routes are LAPACK (dense), thick-restart block Lanczos (Wu and Simon, SIAM J. Matrix Anal. Appl. 22, 2000), Chebyshev-filtered subspace iteration
-(Zhou, Saad, Tiago and Chelikowsky, J. Comput. Phys. 219, 2006) and shift-invert Lanczos (Ericsson and Ruhe, Math. Comp. 35, 1980).
+The routes are LAPACK (dense), thick-restart block Lanczos (Wu and Simon, SIAM J. Matrix Anal. Appl. 22, 2000), on a Chebyshev polynomial where it
+stalls (Fang and Saad, SIAM J. Sci. Comput. 34, 2012), Chebyshev-filtered subspace iteration (Zhou, Saad, Tiago and Chelikowsky, J. Comput. Phys. 219,
+2006), LOBPCG (Knyazev, SIAM J. Sci. Comput. 23, 2001) and shift-invert Lanczos (Ericsson and Ruhe, Math. Comp. 35, 1980).
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 from ritz.core import Result, choice, integer, like, matrix, positive, random_generator, real, to_numpy, warn_not_converged
+from ritz.linalg.algebraic_multigrid import amg
 from ritz.linalg.chebyshev_filter import GUARDS, csr_step, filtered_smallest, operator_step
 from ritz.linalg.filtered_lanczos import smallest_by_filtered_lanczos
 from ritz.linalg.hermitian import Hermitian, hermitian, spectral_ends
 from ritz.linalg.lanczos import ENDS, RitzPairs, random_block, start_block, thick_restart_lanczos, wanted_order
-from ritz.linalg.matrix_kinds import stored
+from ritz.linalg.lobpcg import lobpcg_smallest
+from ritz.linalg.matrix_kinds import host_matrix, stored
 from ritz.linalg.shift_invert import factors_stay_sparse, shift_invert_lanczos, smallest_by_shift_invert
 
-METHODS = ("auto", "dense", "lanczos", "chebyshev", "shift-invert")
+METHODS = ("auto", "dense", "lanczos", "chebyshev", "lobpcg", "shift-invert")
 ALWAYS_DENSE = 2_000  # rows up to which LAPACK is best whatever is asked for
 DENSE_LIMIT = 10_000  # rows up to which a dense matrix may be decomposed where the other routes are weak
 LANCZOS_BLOCK = 2
@@ -32,6 +35,7 @@ PLAIN_CYCLES = 2  # bases full of products that Lanczos may take on the matrix i
 FILTERED_ROWS = 5_000  # rows on
 PRODUCTS_PER_PAIR = 5_000
 TRIAL_PRODUCTS_PER_PAIR = 150  # what Lanczos may spend on smallest pairs before the Chebyshev filter takes over from its Ritz vectors
+SINGULAR_SHIFT = 1e-8  # of the norm, added before multigrid is set up: a Laplacian is singular
 ROUNDING_FLOOR = 16.0  # times eps: relative residuals below this cannot be asked for
 
 
@@ -74,6 +78,7 @@ def eigsh(
     sigma: float | None = None,
     tol: float = 1e-8,
     M=None,
+    preconditioner=None,
     initial=None,
     max_matvecs: int | None = None,
     method: str = "auto",
@@ -97,11 +102,14 @@ def eigsh(
         is always enough.
     M : array, sparse array or torch tensor (n, n), optional
         Hermitian positive definite.
+    preconditioner : "amg" or as A, optional
+        Something Hermitian positive definite near the inverse of A, for `lobpcg`, which is then what "auto" takes: multigrid (extra ``linalg``; for
+        sparse Laplacian-like A), or an operator.
     initial : array (n,) or (n, p), optional
         Approximate eigenvectors to start from; not used by the dense route.
     max_matvecs : int, optional
         About how many products (shift-invert: solves) may be spent; by default 5,000 per pair. Not used by the dense route.
-    method : {"auto", "dense", "lanczos", "chebyshev", "shift-invert"}
+    method : {"auto", "dense", "lanczos", "chebyshev", "lobpcg", "shift-invert"}
         "auto" takes LAPACK up to 2,000 rows (10,000 for more than n/4 pairs, and for smallest or interior pairs of a dense matrix); for interior
         pairs, and for smallest ones of a sparse matrix whose factors stay sparse, shift-invert; for other smallest ones Lanczos and,
         where it stalls, the Chebyshev filter from its Ritz vectors; else Lanczos.
@@ -149,16 +157,24 @@ def eigsh(
     weight = None if M is None else _weight(M, operand, rng)
     start = None if initial is None else _initial(initial, operand)
     budget = PRODUCTS_PER_PAIR * (k + 10) if max_matvecs is None else integer(max_matvecs, "max_matvecs", at_least=1)
-    route = _choose(operand, weight, k, which, sigma) if method == "auto" else method
+    route = method
+    if method == "auto":
+        route = "lobpcg" if preconditioner is not None else _choose(operand, weight, k, which, sigma)
     _refuse_impossible(route, operand, weight, k, which, sigma)
+    if preconditioner is not None and route != "lobpcg":
+        raise ValueError(f"preconditioner must be None for method {route!r}, which uses none")
+    precondition = _preconditioner(preconditioner, operand) if route == "lobpcg" else None
     if method == "auto" and route == "chebyshev":
         trial = min(budget, TRIAL_PRODUCTS_PER_PAIR * (k + 10))
         pairs, scale = _lanczos(operand, weight, k, which, sigma, tol, start, trial, rng)
         if not pairs.exhausted or trial == budget:
             return _finished(operand, weight, pairs, scale, tol, "lanczos", A)
         start, budget = pairs.vectors, budget - pairs.products
-    solve = {"dense": _dense, "lanczos": _lanczos, "chebyshev": _chebyshev, "shift-invert": _shift_invert}[route]
-    pairs, scale = solve(operand, weight, k, which, sigma, tol, start, budget, rng)
+    if route == "lobpcg":
+        pairs, scale = _lobpcg(operand, precondition, k, tol, start, budget, rng)
+    else:
+        solve = {"dense": _dense, "lanczos": _lanczos, "chebyshev": _chebyshev, "shift-invert": _shift_invert}[route]
+        pairs, scale = solve(operand, weight, k, which, sigma, tol, start, budget, rng)
     return _finished(operand, weight, pairs, scale, tol, route, A)
 
 
@@ -184,8 +200,8 @@ def _refuse_impossible(route: str, A: Hermitian, M: Hermitian | None, k: int, wh
         raise ValueError("method 'shift-invert', and sigma for a large matrix, need the entries of A, got a LinearOperator")
     if route == "shift-invert" and sigma is None and which != "smallest":
         raise ValueError(f"which must be 'smallest' for method 'shift-invert' without sigma, got {which!r}")
-    if route == "chebyshev" and (which != "smallest" or M is not None):
-        raise ValueError("method 'chebyshev' finds the smallest pairs, which='smallest', without M")
+    if route in ("chebyshev", "lobpcg") and (which != "smallest" or M is not None or sigma is not None):
+        raise ValueError(f"method '{route}' finds the smallest pairs, which='smallest', without M")
 
 
 def _dense(A, M, k, which, sigma, tol, start, budget, rng) -> tuple[RitzPairs, float]:
@@ -241,6 +257,33 @@ def _chebyshev(A, M, k, which, sigma, tol, start, budget, rng) -> tuple[RitzPair
     pairs = filtered_smallest(A.apply, step, block, k, low, upper, tol=tol, scale=scale, max_products=budget, rng=rng, single_step=single)
     A.matvecs = before + pairs.products
     return pairs, scale
+
+
+def _lobpcg(A: Hermitian, precondition, k: int, tol, start, budget: int, rng) -> tuple[RitzPairs, float]:
+    scale = _norm(A, rng)
+    columns = min(k + max(GUARDS, k // 4), A.n)
+    given = 0 if start is None else min(start.shape[1], columns)
+    block = random_block(A.n, columns, A.dtype, rng)
+    if given:
+        block[:, :given] = start[:, :given]
+    return lobpcg_smallest(A.apply, precondition, block, k, tol=tol, scale=scale, max_products=budget, rng=rng), scale
+
+
+def _preconditioner(preconditioner, A: Hermitian):
+    """The preconditioner as a function of blocks; none is the identity."""
+    if preconditioner is None:
+        return lambda R: R
+    if isinstance(preconditioner, str):
+        choice(preconditioner, "preconditioner", ("amg",))
+        if not A.is_sparse:
+            raise ValueError("preconditioner must be an operator where A is not sparse, got 'amg'")
+        size = float(abs(A.entries).sum(axis=0).max())
+        shifted = A.entries + SINGULAR_SHIFT * size * scipy.sparse.eye_array(A.n, format="csr", dtype=A.dtype)
+        return amg(scipy.sparse.csr_array(shifted)).matmat
+    M = host_matrix(preconditioner, "preconditioner", square=True)
+    if M.shape[0] != A.n:
+        raise ValueError(f"preconditioner must have the shape of A, ({A.n}, {A.n}), got {tuple(M.shape)}")
+    return lambda R: np.asarray(M @ R).astype(A.dtype, copy=False)
 
 
 def _shift_invert(A, M, k, which, sigma, tol, start, budget, rng) -> tuple[RitzPairs, float]:
