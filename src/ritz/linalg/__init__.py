@@ -66,6 +66,14 @@ if TYPE_CHECKING:
     from ritz.linalg.monarch_layers import densify as densify
     from ritz.linalg.monarch_layers import monarchize as monarchize
 
+    # products of functions on the sphere
+    from ritz.linalg.gaunt_coefficients import gaunt_coefficients as gaunt_coefficients
+    from ritz.linalg.gaunt_convolution import GauntConvolution as GauntConvolution
+    from ritz.linalg.gaunt_many_body import GauntManyBody as GauntManyBody
+    from ritz.linalg.gaunt_product import GauntTensorProduct as GauntTensorProduct
+    from ritz.linalg.spherical_harmonics import real_spherical_harmonics as real_spherical_harmonics
+    from ritz.linalg.wigner import wigner_d_real as wigner_d_real
+
     # low-rank approximation, plain and weighted
     from ritz.linalg.low_rank import LowRankFactors as LowRankFactors
     from ritz.linalg.low_rank import krylov_weighted_low_rank as krylov_weighted_low_rank
