@@ -111,6 +111,11 @@ if TYPE_CHECKING:
     from ritz.linalg.matrix_sensing import rebalance as rebalance
     from ritz.linalg.measurements import MeasurementOperator as MeasurementOperator
 
+    # matrix completion
+    from ritz.linalg.low_rank_completer import LowRankCompleter as LowRankCompleter
+    from ritz.linalg.matrix_completion import MatrixCompletion as MatrixCompletion
+    from ritz.linalg.matrix_completion import complete_matrix as complete_matrix
+
     # decompositions from random blocks
     from ritz.linalg.randomized_svd import EigenApproximation as EigenApproximation
     from ritz.linalg.randomized_svd import StreamingSVD as StreamingSVD

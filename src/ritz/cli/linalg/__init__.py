@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from ritz.cli.linalg import decompositions, gemm, solve, spgemm, stream_pca
+from ritz.cli.linalg import complete, decompositions, solve, spgemm
 
 app = typer.Typer(no_args_is_help=True, help="Jobs on matrix files: .mtx, .npz, .npy, .csv, .json.")
 
@@ -14,6 +15,7 @@ def linalg() -> None:
     """Jobs on matrix files: .mtx, .npz, .npy, .csv, .json."""
 
 
+app.command("complete")(complete.complete)
 app.command("eig")(decompositions.eig)
 app.command("svd")(decompositions.svd)
 app.command("solve")(solve.solve)
