@@ -145,4 +145,11 @@ if TYPE_CHECKING:
     from ritz.linalg.bipolar_linear import BipolarLinear as BipolarLinear
     from ritz.linalg.bipolar_quantization import quantize_bipolar as quantize_bipolar
 
+    # vectors of symbols, and JSON as vectors
+    from ritz.linalg.json_vectorizer import JSONVectorizer as JSONVectorizer
+    from ritz.linalg.orthogonal_families import OrthogonalFamily as OrthogonalFamily
+    from ritz.linalg.vector_symbols import bind as bind
+    from ritz.linalg.vector_symbols import bundle as bundle
+    from ritz.linalg.vector_symbols import sequence as sequence
+
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)
