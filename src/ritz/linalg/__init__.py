@@ -174,5 +174,11 @@ if TYPE_CHECKING:
     from ritz.linalg.gemm_model import gemm_features as gemm_features
     from ritz.linalg.gemm_model import recommend_tiles as recommend_tiles
     from ritz.linalg.tiled_matmul import tiled_matmul as tiled_matmul
+    # vectors of symbols, and JSON as vectors
+    from ritz.linalg.json_vectorizer import JSONVectorizer as JSONVectorizer
+    from ritz.linalg.orthogonal_families import OrthogonalFamily as OrthogonalFamily
+    from ritz.linalg.vector_symbols import bind as bind
+    from ritz.linalg.vector_symbols import bundle as bundle
+    from ritz.linalg.vector_symbols import sequence as sequence
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

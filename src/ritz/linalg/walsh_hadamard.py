@@ -65,7 +65,7 @@ def transformed(X):
         return _torch_transform(X)
     columns = real_columns(X.copy(order="C").reshape(len(X), -1))
     width = columns.shape[1]
-    _transform(columns.reshape(-1), len(X), width)
+    transform_in_place(columns.reshape(-1), len(X), width)
     return columns.view(X.dtype).reshape(X.shape)
 
 
@@ -114,7 +114,7 @@ def _butterflies(x, unit):
 
 
 @njit(cache=True, nogil=True)
-def _transform(x, n, width):
+def transform_in_place(x, n, width):
     """Transform x, n rows of `width` entries one after another, in place."""
     near = n
     while near > 1 and near * width > CACHE_ENTRIES:
@@ -148,7 +148,7 @@ def _sampled_transform(X, signs, padded, rows, scale, found, threads):
             for i in range(n):
                 for k in range(width):
                     x[i * width + k] = signs[i] * X[i, first + k]
-            _transform(x, padded, width)
+            transform_in_place(x, padded, width)
             for r in range(rows.size):
                 for k in range(width):
                     found[r, first + k] = scale * x[rows[r] * width + k]

@@ -6,6 +6,7 @@ import typer
 
 from ritz.cli.linalg import decompositions, gemm, solve, spgemm, stream_pca
 from ritz.cli.linalg import complete, decompositions, solve, spgemm
+from ritz.cli.linalg import decompositions, json_vectors, solve, spgemm
 
 app = typer.Typer(no_args_is_help=True, help="Jobs on matrix files: .mtx, .npz, .npy, .csv, .json.")
 
@@ -22,3 +23,5 @@ app.command("solve")(solve.solve)
 app.command("spgemm")(spgemm.spgemm)
 app.command("stream-pca")(stream_pca.stream_pca)
 app.add_typer(gemm.app, name="gemm")
+app.command("json-vectors")(json_vectors.json_vectors)
+app.command("json-search")(json_vectors.json_search)
