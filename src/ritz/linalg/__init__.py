@@ -174,6 +174,7 @@ if TYPE_CHECKING:
     from ritz.linalg.gemm_model import gemm_features as gemm_features
     from ritz.linalg.gemm_model import recommend_tiles as recommend_tiles
     from ritz.linalg.tiled_matmul import tiled_matmul as tiled_matmul
+
     # vectors of symbols, and JSON as vectors
     from ritz.linalg.json_vectorizer import JSONVectorizer as JSONVectorizer
     from ritz.linalg.orthogonal_families import OrthogonalFamily as OrthogonalFamily

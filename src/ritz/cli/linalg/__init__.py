@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ritz.cli.linalg import decompositions, gemm, solve, spgemm, stream_pca
-from ritz.cli.linalg import complete, decompositions, solve, spgemm
-from ritz.cli.linalg import decompositions, json_vectors, solve, spgemm
+from ritz.cli.linalg import complete, decompositions, gemm, json_vectors, solve, spgemm, stream_pca
 
 app = typer.Typer(no_args_is_help=True, help="Jobs on matrix files: .mtx, .npz, .npy, .csv, .json.")
 
