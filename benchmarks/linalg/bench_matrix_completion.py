@@ -23,7 +23,7 @@ def iterations(k: int, target: float):
         lambda: run("exact"),
         peer_name="exact half-steps",
         target=target,
-        pairs=5,
+        pairs=3,
     )
     return [comparison.__class__(**comparison.as_dict() | {"extra": {"GB/s of factor rows": entries_read / comparison.seconds / 1e9}})]
 

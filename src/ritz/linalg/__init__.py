@@ -116,6 +116,12 @@ if TYPE_CHECKING:
     from ritz.linalg.matrix_completion import MatrixCompletion as MatrixCompletion
     from ritz.linalg.matrix_completion import complete_matrix as complete_matrix
 
+    # matrices side by side
+    from ritz.linalg.concatenated_svd import CompressedCollection as CompressedCollection
+    from ritz.linalg.concatenated_svd import ConcatenatedSVDClustering as ConcatenatedSVDClustering
+    from ritz.linalg.concatenation_bounds import concatenation_error_bound as concatenation_error_bound
+    from ritz.linalg.incremental_svd import IncrementalSVD as IncrementalSVD
+
     # decompositions from random blocks
     from ritz.linalg.randomized_svd import EigenApproximation as EigenApproximation
     from ritz.linalg.randomized_svd import StreamingSVD as StreamingSVD

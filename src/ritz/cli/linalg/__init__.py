@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ritz.cli.linalg import complete, decompositions, gemm, json_vectors, solve, spgemm, stream_pca
+from ritz.cli.linalg import cluster_svd, complete, decompositions, gemm, json_vectors, solve, spgemm, stream_pca
 
 app = typer.Typer(no_args_is_help=True, help="Jobs on matrix files: .mtx, .npz, .npy, .csv, .json.")
 
@@ -14,6 +14,7 @@ def linalg() -> None:
     """Jobs on matrix files: .mtx, .npz, .npy, .csv, .json."""
 
 
+app.command("cluster-svd")(cluster_svd.cluster_svd)
 app.command("complete")(complete.complete)
 app.command("eig")(decompositions.eig)
 app.command("svd")(decompositions.svd)
