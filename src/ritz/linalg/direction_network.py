@@ -22,6 +22,7 @@ from ritz.linalg.products import Products
 from ritz.linalg.ritz_vectors import real_symmetric_products, ritz_pairs, ritz_weights
 
 CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
+CACHED = 2**19  # so many activations at a time stay in a core's cache
 POOLS = {2: functional.avg_pool2d, 3: functional.avg_pool3d}
 
 
@@ -98,7 +99,9 @@ class DirectionNetwork(nn.Module):
             )
         weight = self.last.weight
         rows = residuals if is_torch(residuals) else torch.from_numpy(np.ascontiguousarray(residuals))
-        d = self(rows.to(weight.device, weight.dtype).reshape(-1, 1, *self.grid_shape)).reshape(rows.shape)
+        batch = rows.to(weight.device, weight.dtype).reshape(-1, 1, *self.grid_shape)
+        piece = len(rows) if weight.device.type != "cpu" else max(1, CACHED // (self.channels * rows.shape[1]))
+        d = torch.cat([self(some) for some in batch.split(piece)]).reshape(rows.shape)
         return d.to(rows.device, rows.dtype) if is_torch(residuals) else d.cpu().numpy().astype(residuals.dtype)
 
     def on_grid(self, grid_shape: Sequence[int], *, mask=None) -> DirectionNetwork:

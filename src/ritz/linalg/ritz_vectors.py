@@ -64,8 +64,10 @@ def ritz_training_vectors(A, count: int, m: int, *, theta: int, low_weight: floa
     """
     products = real_symmetric_products(A)
     count = integer(count, "count", at_least=1)
-    rng = random_generator(rng)
-    values, vectors = ritz_pairs(products, integer(m, "m", at_least=1, at_most=products.shape[0]), rng)
+    rng, m = random_generator(rng), integer(m, "m", at_least=1)
+    if m > products.shape[0]:
+        raise ValueError(f"m must be at most the {products.shape[0]} rows of A, got {m}")
+    values, vectors = ritz_pairs(products, m, rng)
     weights = ritz_weights(values, integer(theta, "theta", at_least=0, at_most=m // 2), real(low_weight, "low_weight", above=0))
     combined = products.asarray(rng.standard_normal((count, len(values))) * weights) @ vectors
     return combined / products.xp.linalg.vector_norm(combined, axis=1, keepdims=True)
