@@ -7,9 +7,10 @@ import torch
 
 @pytest.fixture(autouse=True)
 def _one_seed_and_thread():
-    """Whatever a test leaves to torch's global stream is the same at every run; tests run side by side, each with one numba thread unless it asks."""
+    """Whatever a test leaves to torch's global stream is the same at every run; tests run side by side, each with one thread unless it asks."""
     torch.manual_seed(0)
     numba.set_num_threads(1)
+    torch.set_num_threads(1)  # starting numba's threads sets those of OpenMP, which torch shares, to the number of cores
 
 
 def pytest_collection_modifyitems(items):

@@ -319,6 +319,14 @@ def test_preconditioners_do_not_change_the_solution(solver):
     assert solver == "gmres" or (result.iterations < plain.iterations).all()  # GMRES ends in n steps, here 12, with or without
 
 
+@pytest.mark.parametrize("name", ["cg", "minres", "gmres"])
+@pytest.mark.parametrize("columns", [1, 3])
+def test_preconditioners_known_by_their_products_with_vectors_alone(name, columns):
+    A, b = with_eigenvalues(SPD, seed=2), draw(RNG, 12, columns)
+    M = scipy.sparse.linalg.LinearOperator(A.shape, matvec=lambda r: r / np.diag(A).reshape(-1, *(1,) * (r.ndim - 1)), dtype=np.float64)
+    assert_near(SOLVERS[name](A, b, preconditioner=M, tol=1e-12).x, np.linalg.solve(A, b), 1e-9)
+
+
 def test_exact_preconditioners_take_one_step():
     A = with_eigenvalues(SPD, "float64", RNG)
     for solve in (cg, minres, gmres):

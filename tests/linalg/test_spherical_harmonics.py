@@ -15,6 +15,7 @@ SPECIMENS = {
     "real_spherical_harmonics": Specimen(
         real_spherical_harmonics,
         lambda: {"l_max": 3, "directions": RNG.standard_normal((4, 3)), "convention": "e3nn", "normalization": "norm"},
+        accepts={"directions": ("more dimensions",)},
     ),
 }
 

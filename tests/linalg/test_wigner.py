@@ -12,7 +12,11 @@ ROTATIONS = scipy.spatial.transform.Rotation.random(4, random_state=0).as_matrix
 EXACT = [np.diag(d).astype(float) for d in ([1, 1, 1], [-1, -1, 1], [-1, 1, -1], [1, -1, -1])]
 EXACT += [np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])]
 
-SPECIMENS = {"wigner_d_real": Specimen(wigner_d_real, lambda: {"l_max": 2, "rotation": ROTATIONS[0].copy(), "convention": "physics"})}
+SPECIMENS = {
+    "wigner_d_real": Specimen(
+        wigner_d_real, lambda: {"l_max": 2, "rotation": ROTATIONS[0].copy(), "convention": "physics"}, accepts={"rotation": ("more dimensions",)}
+    )
+}
 
 
 @pytest.mark.parametrize("convention", ["e3nn", "physics"])

@@ -54,6 +54,13 @@ if TYPE_CHECKING:
     from ritz.linalg.tuned_solver import TunedSolve as TunedSolve
     from ritz.linalg.tuned_solver import TunedSolver as TunedSolver
 
+    # solvers with a learned search direction
+    from ritz.linalg.deep_conjugate_direction import DirectionSolve as DirectionSolve
+    from ritz.linalg.deep_conjugate_direction import dcdm as dcdm
+    from ritz.linalg.direction_network import DirectionNetwork as DirectionNetwork
+    from ritz.linalg.direction_network import train_direction_network as train_direction_network
+    from ritz.linalg.ritz_vectors import ritz_training_vectors as ritz_training_vectors
+
     # Monarch matrices
     from ritz.linalg.monarch import MonarchFactorization as MonarchFactorization
     from ritz.linalg.monarch import MonarchOperator as MonarchOperator

@@ -135,8 +135,10 @@ def row_product(A, dtype) -> Rows:
         return lambda rows: multiply_vectors(A, rows)
 
     def apply(rows):
-        single = isinstance(A, scipy.sparse.linalg.LinearOperator) and not isinstance(A, StructuredOperator) and len(rows) == 1
-        product = A.matvec(rows[0])[None] if single else (A @ rows.T).T
+        plain = isinstance(A, scipy.sparse.linalg.LinearOperator) and not isinstance(A, StructuredOperator)
+        if plain and len(rows) == 0:
+            return np.empty((0, A.shape[0]), dtype=dtype)  # SciPy multiplies no matrix without columns by matvec
+        product = A.matvec(rows[0])[None] if plain and len(rows) == 1 else (A @ rows.T).T
         return product.detach().contiguous() if is_torch(product) else np.ascontiguousarray(product, dtype=dtype)
 
     return apply
