@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ritz.cli.linalg import decompositions, json_vectors, solve, spgemm
+from ritz.cli.linalg import conjectures, decompositions, json_vectors, solve, spgemm
 
 app = typer.Typer(no_args_is_help=True, help="Jobs on matrix files: .mtx, .npz, .npy, .csv, .json.")
 
@@ -18,5 +18,6 @@ app.command("eig")(decompositions.eig)
 app.command("svd")(decompositions.svd)
 app.command("solve")(solve.solve)
 app.command("spgemm")(spgemm.spgemm)
+app.command("conjectures")(conjectures.conjectures)
 app.command("json-vectors")(json_vectors.json_vectors)
 app.command("json-search")(json_vectors.json_search)
