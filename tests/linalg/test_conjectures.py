@@ -9,7 +9,7 @@ import sympy
 from specimens import Specimen
 
 from ritz.linalg import Conjecture, LinearRecurrence, evaluate_continued_fraction, find_conjectures
-from ritz.linalg.conjectures import left_sides, _periods
+from ritz.linalg.conjectures import _periods, left_sides
 
 SPECIMENS = {
     "find_conjectures": Specimen(

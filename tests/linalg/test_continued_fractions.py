@@ -13,7 +13,7 @@ from ritz.linalg import evaluate_continued_fraction, signed_continued_fraction, 
 A, B = np.array([3, 2, 2]), np.array([-1, 1])
 SPECIMENS = {
     "signed_continued_fraction": Specimen(
-        signed_continued_fraction, lambda: {"x": 0.7, "signs": B.copy(), "depth": 3, "digits": 15}
+        signed_continued_fraction, lambda: {"x": 0.7, "signs": B.copy(), "depth": 2, "digits": 15}
     ),
     "evaluate_continued_fraction": Specimen(evaluate_continued_fraction, lambda: {"a": A.copy(), "b": B.copy(), "digits": 15}),
     "to_simple_continued_fraction": Specimen(to_simple_continued_fraction, lambda: {"a": A.copy(), "b": B.copy()}),

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse
 from numba import njit
 
-from ritz.core import kind, random_generator, to_csr
+from ritz.core import is_torch, kind, random_generator, to_csr
 from ritz.linalg.linear_recurrences import LinearRecurrence, integers, prime, shortest
 
 TRIALS = 10
@@ -128,9 +128,9 @@ def _reduced(A, p: int) -> tuple[scipy.sparse.csr_array, int]:
         raise TypeError("A must be an explicit matrix of integers, got a LinearOperator")
     if len(A.shape) != 2 or A.shape[0] != A.shape[1] or A.shape[0] == 0:
         raise ValueError(f"A must be a square matrix that is not empty, got shape {tuple(A.shape)}")
+    if A.is_floating_point() or A.is_complex() if is_torch(A) else A.dtype.kind not in "iub":
+        raise TypeError(f"A must be a matrix of integers, got dtype {A.dtype}")
     matrix = to_csr(A, "A")
-    if matrix.dtype.kind not in "iub":
-        raise TypeError(f"A must be a matrix of integers, got dtype {matrix.dtype}")
     entries = (matrix.data.astype(np.uint64) % np.uint64(p) if matrix.dtype.kind == "u" else matrix.data.astype(np.int64) % p).astype(np.int64)
     return scipy.sparse.csr_array((entries, matrix.indices, matrix.indptr), shape=matrix.shape), p
 
