@@ -195,4 +195,18 @@ if TYPE_CHECKING:
     from ritz.linalg.vector_symbols import bundle as bundle
     from ritz.linalg.vector_symbols import sequence as sequence
 
+    # integer sequences: linear recurrences, exact systems over prime fields, continued fractions
+    from ritz.linalg.linear_recurrences import LinearRecurrence as LinearRecurrence
+    from ritz.linalg.linear_recurrences import berlekamp_massey as berlekamp_massey
+    from ritz.linalg.linear_recurrences import characteristic_roots as characteristic_roots
+    from ritz.linalg.linear_recurrences import extend_recurrence as extend_recurrence
+    from ritz.linalg.linear_recurrences import linear_recurrence as linear_recurrence
+    from ritz.linalg.wiedemann import minimal_polynomial as minimal_polynomial
+    from ritz.linalg.wiedemann import wiedemann as wiedemann
+    from ritz.linalg.continued_fractions import evaluate_continued_fraction as evaluate_continued_fraction
+    from ritz.linalg.continued_fractions import signed_continued_fraction as signed_continued_fraction
+    from ritz.linalg.continued_fractions import to_simple_continued_fraction as to_simple_continued_fraction
+    from ritz.linalg.conjectures import Conjecture as Conjecture
+    from ritz.linalg.conjectures import find_conjectures as find_conjectures
+
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

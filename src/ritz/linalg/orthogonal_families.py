@@ -144,7 +144,7 @@ class HadamardRotation(Rotation):
         """Multiply every row."""
         D = self.shape[0]
         found = np.empty_like(X)
-        width = max(1, min(len(X), 32, BLOCK_ENTRIES // D))
+        width = max(1, min(len(X), LINE, BLOCK_ENTRIES // D))
         _rotate_rows(X, self.places, self.signs.astype(X.dtype), X.dtype.type(1 / D), found, width, get_num_threads())
         return found
 

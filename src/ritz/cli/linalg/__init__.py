@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ritz.cli.linalg import cluster_svd, complete, decompositions, gemm, json_vectors, solve, spgemm, stream_pca
+from ritz.cli.linalg import cluster_svd, complete, conjectures, decompositions, gemm, json_vectors, solve, spgemm, stream_pca
 
 app = typer.Typer(no_args_is_help=True, help="Jobs on matrix files: .mtx, .npz, .npy, .csv, .json.")
 
@@ -22,5 +22,6 @@ app.command("solve")(solve.solve)
 app.command("spgemm")(spgemm.spgemm)
 app.command("stream-pca")(stream_pca.stream_pca)
 app.add_typer(gemm.app, name="gemm")
+app.command("conjectures")(conjectures.conjectures)
 app.command("json-vectors")(json_vectors.json_vectors)
 app.command("json-search")(json_vectors.json_search)
