@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from math import isqrt
 from numbers import Integral, Rational
 
@@ -52,8 +53,9 @@ class LinearRecurrence(Result):
     def __post_init__(self) -> None:
         if not isinstance(self.coefficients, tuple) or not self.coefficients or self.coefficients[0] != 1:
             raise ValueError(f"coefficients must be a tuple that starts with 1, got {self.coefficients!r}")
-        for coefficient in self.coefficients:
-            _rational(coefficient, "coefficients")
+        if not all(type(coefficient) is int for coefficient in self.coefficients):
+            for coefficient in self.coefficients:
+                _rational(coefficient, "coefficients")
         integer(self.order, "order", at_least=len(self.coefficients) - 1)
         if self.modulus is not None:
             prime(self.modulus, "modulus")
@@ -62,10 +64,15 @@ class LinearRecurrence(Result):
 def prime(p: object, name: str = "p") -> int:
     """Return p if it is a prime below 2^31."""
     p = integer(p, name, at_least=2, at_most=LARGEST_PRIME)
-    divisors = np.arange(2, isqrt(p) + 1)
-    if np.any(p % divisors == 0):
+    if not is_prime(p):
         raise ValueError(f"{name} must be a prime, got {p}")
     return p
+
+
+@lru_cache(maxsize=4096)
+def is_prime(p: int) -> bool:
+    """Whether a number from 2 to 2^31 is prime, by trial division."""
+    return bool(np.all(p % np.arange(2, isqrt(p) + 1)))
 
 
 def integers(sequence: object, name: str) -> list[int]:
@@ -73,7 +80,7 @@ def integers(sequence: object, name: str) -> list[int]:
     sequence = _items(sequence, name)
     if not sequence:
         raise ValueError(f"{name} must not be empty")
-    return [integer(value, name) for value in sequence]
+    return sequence if all(type(value) is int for value in sequence) else [integer(value, name) for value in sequence]
 
 
 def berlekamp_massey(sequence: Sequence[int], p: int) -> LinearRecurrence:
@@ -111,11 +118,11 @@ def berlekamp_massey(sequence: Sequence[int], p: int) -> LinearRecurrence:
 
 def shortest(sequence: list[int], p: int) -> LinearRecurrence:
     """The shortest recurrence of checked terms."""
-    residues = np.array([value % p for value in sequence], np.int64)
-    connection, order = _massey(residues, p)
-    last = np.flatnonzero(connection)[-1]
-    centered = [int(c) if c <= p // 2 else int(c) - p for c in connection[: last + 1]]
-    return LinearRecurrence(tuple(centered), int(order), p)
+    small = len(sequence) * p * p < 2**53
+    residues = np.array([value % p for value in reversed(sequence)], np.float64 if small else np.int64)
+    connection, order = _massey(residues, p, small)
+    used = connection[: np.flatnonzero(connection)[-1] + 1].astype(np.int64)
+    return LinearRecurrence(tuple(np.where(used <= p // 2, used, used - p).tolist()), int(order), p)
 
 
 def linear_recurrence(sequence: Sequence[int | Fraction], *, max_order: int | None = None, primes: int = 2) -> LinearRecurrence | None:
@@ -268,6 +275,8 @@ def _items(sequence: object, name: str) -> list:
 
 
 def _rational(value: object, name: str) -> int | Fraction:
+    if type(value) is int:
+        return value
     if isinstance(value, bool) or not isinstance(value, Rational):
         raise TypeError(f"{name} must hold integers or Fractions, got {type(value).__name__} {value!r}")
     return int(value) if isinstance(value, Integral) else value
@@ -277,7 +286,7 @@ def _large_primes(count: int, terms: list[int | Fraction]):
     """The largest primes below 2^31 that divide no denominator."""
     p = LARGEST_PRIME - 1
     while count:
-        if all(value.denominator % p for value in terms) and not np.any(p % np.arange(2, isqrt(p) + 1) == 0):
+        if is_prime(p) and all(value.denominator % p for value in terms):
             count -= 1
             yield p
         p -= 1
@@ -326,26 +335,41 @@ def power(x, exponent, p):
     return result
 
 
-@njit(cache=True, nogil=True)
-def _massey(s, p):
-    """Connection polynomial C (n + 1,) and linear complexity L of residues s (n,)."""
-    n = s.size
-    C, B, kept = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)
+@njit(cache=True, nogil=True, fastmath=True)
+def _massey(r, p, small):
+    """Connection polynomial C (n + 1,) and linear complexity L of residues r (n,), the last of them first.
+
+    Residues are float64 where n p^2 < 2^53 (`small`), so that sums of products are exact and vectorized, and int64 elsewhere, where sums stay below
+    2 p^2 < 2^63 by taking p^2 away. A product is reduced by a quotient in double precision, which is off by one at most.
+    """
+    n, square, inverse = r.size, p * p, 1.0 / p
+    C, B, kept = np.zeros(n + 1, r.dtype), np.zeros(n + 1, r.dtype), np.zeros(n + 1, r.dtype)
     C[0] = B[0] = 1
     L, m, b, degree = 0, 1, 1, 0  # of B, whose degree is at most the L that it had
     for i in range(n):
-        d = s[i]
-        for j in range(1, L + 1):
-            d = (d + C[j] * s[i - j]) % p
+        terms = r[n - 1 - i :]
+        total = terms[0]
+        if small:
+            for j in range(1, L + 1):
+                total += C[j] * terms[j]
+        else:
+            for j in range(1, L + 1):
+                total += C[j] * terms[j]
+                total -= square if total >= square else 0
+        d = np.int64(total) % p
         if d == 0:
             m += 1
             continue
-        factor = d * power(b, p - 2, p) % p
+        factor = r.dtype.type(p - d * power(b, p - 2, p) % p)
         longer = i >= 2 * L
         if longer:
             kept[: L + 1] = C[: L + 1]
+        shifted = C[m:]
         for j in range(min(degree, n - m) + 1):
-            C[j + m] = (C[j + m] + (p - factor) * B[j]) % p
+            value = shifted[j] + factor * B[j]
+            value -= r.dtype.type(np.floor(value * inverse)) * p
+            value += p if value < 0 else 0
+            shifted[j] = value - (p if value >= p else 0)
         if longer:
             B[: L + 1] = kept[: L + 1]
             degree = L
