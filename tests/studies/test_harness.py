@@ -88,6 +88,19 @@ def test_a_failing_study_does_not_stop_the_others(studies, tmp_path):
     assert [row[-1] for row in verdict_rows(reports)] == ["failed", "skipped", "holds"]
 
 
+def test_an_interruption_that_a_library_turned_into_an_error_is_one(studies, tmp_path):
+    def compiled(run):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interruption:
+            raise RuntimeError("the compiler was stopped") from interruption
+
+    studies(compiled=compiled)
+    with pytest.raises(KeyboardInterrupt):
+        execute("compiled", Options(folder=tmp_path))
+    assert read_report(tmp_path, "compiled")["status"] == "interrupted"
+
+
 def test_an_interruption_leaves_a_valid_report_and_goes_on_upwards(studies, tmp_path):
     def interrupted(run):
         run.table("t", [{"x": 1}])

@@ -107,6 +107,7 @@ def solve(
 
     Examples
     --------
+    >>> import scipy.sparse
     >>> A = scipy.sparse.diags_array([-np.ones(999), np.full(1000, 2.0), -np.ones(999)], offsets=[-1, 0, 1])
     >>> found = solve(A, np.ones(1000))
     >>> found.method, bool(found.converged)

@@ -332,7 +332,7 @@ def top_eigenvector_stream(
     5000
     """
     stream = StreamingTopEigenvector(
-        d,
+        integer(d, "d", at_least=1),
         n_rows=n_rows,
         blocks=blocks,
         growth=growth,

@@ -55,9 +55,21 @@ def execute(slug: str, options: Options | None = None, show: Callable = lambda _
     except KeyboardInterrupt:
         run.finish("interrupted")
         raise
-    except Exception:
+    except Exception as error:
+        if _comes_of_an_interruption(error):
+            run.finish("interrupted")
+            raise KeyboardInterrupt from error
         return run.finish("failed", traceback.format_exc())
     return run.finish("finished")
+
+
+def _comes_of_an_interruption(error: BaseException | None) -> bool:
+    """Whether an error was raised while Ctrl-C was handled: compilers and importers make errors of their own of it."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def execute_many(slugs: list[str], options: Options, show: Callable = lambda _: None, watch: Callable = lambda _: None) -> Iterator[dict]:
