@@ -1,6 +1,6 @@
 """Conjectures on mathematical constants: expressions of a constant whose signed continued fractions obey a short linear recurrence.
 
-Razon, Harris, Gottlieb, Carmel, David and Kaminer, "Automated Search for Conjectures on Mathematical Constants using Analysis of Integer Sequences",
+Razon, Harris, Gottlieb, Carmon, David and Kaminer, "Automated Search for Conjectures on Mathematical Constants using Analysis of Integer Sequences",
 ICML 2023, arXiv:2212.09470.
 
 ESMA (enumerated signed-continued-fraction Massey approval) expands each expression f(c) of a constant with each period of signs, looks at the

@@ -1,7 +1,7 @@
 """How well a family of sketches keeps one inner product: the oblivious coordinate-wise embedding, measured.
 
 Song and Yu, "Oblivious Sketching-based Central Path Method for Linear Programming", ICML 2021, whose definition is used by
-Song, Yin and Zhang, ICML 2023, arXiv:2302.00248: S is a (beta, delta, n) embedding if for any fixed g and h
+Song, Ye, Yin and Zhang, ICML 2023, arXiv:2302.00248: S is a (beta, delta, n) embedding if for any fixed g and h
 ``|g^T S^T S h - g^T h| <= (beta / sqrt(m)) ||g|| ||h||`` with probability 1 - delta.
 """
 

@@ -1,6 +1,6 @@
 """Matrix products timed on this machine, and the table of what was measured.
 
-Hanafy et al., "Understanding GEMM Performance and Energy on NVIDIA Ada Lovelace: A Machine Learning-Based Analytical Approach", arXiv:2411.16954.
+Liu and Halim, "Understanding GEMM Performance and Energy on NVIDIA Ada Lovelace: A Machine Learning-Based Analytical Approach", arXiv:2411.16954.
 """
 
 from __future__ import annotations

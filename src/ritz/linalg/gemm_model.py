@@ -1,6 +1,6 @@
 """A random forest that predicts what a matrix product costs, and the tiles it recommends.
 
-Hanafy et al., "Understanding GEMM Performance and Energy on NVIDIA Ada Lovelace: A Machine Learning-Based Analytical Approach", arXiv:2411.16954:
+Liu and Halim, "Understanding GEMM Performance and Energy on NVIDIA Ada Lovelace: A Machine Learning-Based Analytical Approach", arXiv:2411.16954:
 one forest for each of runtime, power, energy and throughput, from the sizes of the problem and of its tiles. The logarithmic variant is ours:
 runtimes span five decades, and a shallow forest on raw seconds has a large relative error on small shapes.
 """

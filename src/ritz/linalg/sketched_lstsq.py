@@ -1,6 +1,6 @@
 """Tall least squares from a sketch, with every coefficient right and not only the residual.
 
-Song, Yin and Zhang, "A Nearly-Optimal Bound for Fast Regression with l_inf Guarantee", ICML 2023, arXiv:2302.00248, theorem 1.1: with
+Song, Ye, Yin and Zhang, "A Nearly-Optimal Bound for Fast Regression with l_inf Guarantee", ICML 2023, arXiv:2302.00248, theorem 1.1: with
 ``x* = argmin ||A x - b||`` and x' the solution of the problem multiplied by a dense structured sketch S of ``m = eps^-2 d log^3(n / delta)`` rows,
 
     ``||x' - x*||_inf <= (eps / sqrt(d)) ||A x* - b||_2 ||A^+||_2``   with probability 1 - delta,
@@ -128,7 +128,7 @@ def sketched_lstsq(
 
     References
     ----------
-    .. [1] Song, Yin and Zhang, ICML 2023, arXiv:2302.00248.
+    .. [1] Song, Ye, Yin and Zhang, ICML 2023, arXiv:2302.00248.
     .. [2] Price, Song and Woodruff, "Fast Regression with an l_inf Guarantee", ICALP 2017, arXiv:1705.10723: why CountSketch fails.
 
     Examples

@@ -4,7 +4,7 @@ Each is a linear operator on n rows known by what it was drawn from: ``S @ X``, 
 array (the product is dense) or a torch tensor on any device (the product is one too); the computation runs in X's dtype, real or complex.
 
 - `srht`: subsampled randomized Hadamard transform (Ailon and Chazelle 2006; Tropp, arXiv:1011.1595);
-- `srct`: subsampled randomized circulant transform, of Song, Yin and Zhang, arXiv:2302.00248: any n, no padding;
+- `srct`: subsampled randomized circulant transform, of Song, Ye, Yin and Zhang, arXiv:2302.00248: any n, no padding;
 - `gaussian_sketch`: independent normal entries, drawn block by block when they are needed, never stored;
 - `countsketch`: one sign per column (Clarkson and Woodruff, arXiv:1207.6365); `sparse_sign`: a few per column (Nelson and Nguyen, arXiv:1211.1002).
 
@@ -87,7 +87,7 @@ def srct(m: int, n: int, rng: np.random.Generator | int | None = None) -> Sketch
 
     References
     ----------
-    .. [1] Song, Yin and Zhang, "A Nearly-Optimal Bound for Fast Regression with l_inf Guarantee", ICML 2023, arXiv:2302.00248.
+    .. [1] Song, Ye, Yin and Zhang, "A Nearly-Optimal Bound for Fast Regression with l_inf Guarantee", ICML 2023, arXiv:2302.00248.
 
     Examples
     --------

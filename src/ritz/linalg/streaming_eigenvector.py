@@ -5,8 +5,8 @@ Rows far longer than most (heavy) are set aside and kept. The others are cut int
 sampling error, so a constant gap is enough. At the end the Ritz pairs of the last block and the heavy rows H are merged: what is returned is the
 top right singular vector of ``[H; sqrt(lambda_i) z_i^T]``.
 
-"Approximating the Top Eigenvector in Random Order Streams", NeurIPS 2024, arXiv:2412.11963. How heavy rows enter the end is our reading: by
-interlacing ``L^T L = sum lambda_i z_i z_i^T + E`` with ``||E|| <= sigma_2(A)^2``, so the merged matrix is A^T A up to that.
+Kacham and Woodruff, "Approximating the Top Eigenvector in Random Order Streams", NeurIPS 2024, arXiv:2412.11963. How heavy rows
+enter the end is our reading: by interlacing ``L^T L = sum lambda_i z_i z_i^T + E`` with ``||E|| <= sigma_2(A)^2``, so the merged matrix is A^T A up to that.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class StreamingTopEigenvector(TransformerMixin, BaseEstimator):
 
     References
     ----------
-    .. [1] Approximating the Top Eigenvector in Random Order Streams, NeurIPS 2024, arXiv:2412.11963.
+    .. [1] Kacham and Woodruff, Approximating the Top Eigenvector in Random Order Streams, NeurIPS 2024, arXiv:2412.11963.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """The subsampled randomized circulant transform of a Kronecker product, without forming the product.
 
-Song, Yin and Zhang, "A Nearly-Optimal Bound for Fast Regression with l_inf Guarantee", ICML 2023, arXiv:2302.00248, section on tensor sketches.
+Song, Ye, Yin and Zhang, "A Nearly-Optimal Bound for Fast Regression with l_inf Guarantee", ICML 2023, arXiv:2302.00248, section on tensor sketches.
 With ``S = P ((G1 D1) ⊗ (G2 D2)) / sqrt(m)`` and P picking pairs (i, j) of rows, ``(S kron(x1, x2))_r = (G1 D1 x1)_i (G2 D2 x2)_j / sqrt(m)``.
 """
 

@@ -1,7 +1,7 @@
 """The matrix product in tiles: the kernel whose tile sizes are worth choosing.
 
 C is computed tile by tile; for each, tiles of A and B that stay in cache (on a GPU: in shared memory) are multiplied and added up. The kernel of the
-measurements in Hanafy et al., "Understanding GEMM Performance and Energy on NVIDIA Ada Lovelace", arXiv:2411.16954, for CPU caches.
+measurements in "Understanding GEMM Performance and Energy on NVIDIA Ada Lovelace", arXiv:2411.16954, for CPU caches.
 """
 
 from __future__ import annotations
