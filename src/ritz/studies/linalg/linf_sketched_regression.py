@@ -27,7 +27,7 @@ PAPER = "dense sketches of eps^-2 d log^3(n/delta) rows suffice; sparse ones do 
 
 @study("linf-sketched-regression", minutes=3)
 def study_linf_regression(run: Run) -> None:
-    """Dense structured sketches keep every coefficient of a tall regression where CountSketch, as good in l2, misses some (Song, Yin, Zhang 2023)."""
+    """Dense structured sketches keep every coefficient of a tall regression where CountSketch, as good in l2, misses some (Song et al. 2023)."""
     _separate(run)
     _scale(run)
     _real_features(run)
