@@ -6,8 +6,8 @@ sampling error, so a constant gap is enough. At the end the Ritz pairs of the la
 top right singular vector of ``[H; sqrt(lambda_i) z_i^T]``.
 
 Kacham and Woodruff, "Approximating the Top Eigenvector in Random Order Streams", NeurIPS 2024, arXiv:2412.11963. How heavy rows
-enter the end is our reading: by interlacing ``L^T L = sum lambda_i z_i z_i^T + E`` with ``||E|| <= sigma_2(A)^2``, so the merged matrix is A^T A up to
-that.
+enter the end is our reading: by interlacing ``L^T L = sum lambda_i z_i z_i^T + E`` with ``||E|| <= sigma_2(A)^2``, so the merged matrix is A^T A up
+to that.
 """
 
 from __future__ import annotations
