@@ -89,7 +89,8 @@ def _multiply(A, B, C, tile_m, tile_n, tile_k):
             for j0 in range(0, n, tile_n):
                 last_j = min(j0 + tile_n, n)
                 for i in range(i0, min(i0 + tile_m, m)):
+                    c = C[i, j0:last_j]
                     for p in range(k0, min(k0 + tile_k, k)):
-                        a = A[i, p]
-                        for j in range(j0, last_j):
-                            C[i, j] += a * B[p, j]
+                        a, b = A[i, p], B[p, j0:last_j]
+                        for j in range(c.size):
+                            c[j] += a * b[j]
