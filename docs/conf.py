@@ -41,7 +41,7 @@ def _entry(room: str, name: str) -> str:
 
     value = getattr(importlib.import_module(f"ritz.{room}"), name)
     kind = "autoclass" if inspect.isclass(value) else "autofunction" if callable(value) else "autodata"
-    members = "\n   :members:\n   :exclude-members: set_fit_request, set_transform_request" if inspect.isclass(value) else ""
+    members = "\n   :members:\n   :exclude-members: set_fit_request, set_partial_fit_request, set_predict_request, set_score_request, set_transform_request" if inspect.isclass(value) else ""
     return f".. {kind}:: ritz.{room}.{name}{members}\n"
 
 
