@@ -41,7 +41,8 @@ def _entry(room: str, name: str) -> str:
 
     value = getattr(importlib.import_module(f"ritz.{room}"), name)
     kind = "autoclass" if inspect.isclass(value) else "autofunction" if callable(value) else "autodata"
-    members = "\n   :members:\n   :exclude-members: set_fit_request, set_partial_fit_request, set_predict_request, set_score_request, set_transform_request" if inspect.isclass(value) else ""
+    routing = ", ".join(f"set_{method}_request" for method in ("fit", "partial_fit", "predict", "score", "transform"))  # scikit-learn's
+    members = f"\n   :members:\n   :exclude-members: {routing}" if inspect.isclass(value) else ""
     return f".. {kind}:: ritz.{room}.{name}{members}\n"
 
 
