@@ -70,6 +70,15 @@ def test_uneven_columns_are_scaled():
     np.testing.assert_allclose(A @ found.x, A @ expected, atol=1e-5 * np.linalg.norm(b))
 
 
+def test_wide_sparse_matrices_with_empty_columns_get_the_least_norm_solution():
+    A = scipy.sparse.random_array((600, 1_800), density=5e-3, rng=1)
+    b = A @ RNG.standard_normal(1_800)
+    found = lstsq(A, b)
+    assert found.method == "lsmr"
+    assert found.converged
+    np.testing.assert_allclose(found.x, np.linalg.lstsq(A.toarray(), b, rcond=1e-12)[0], atol=1e-5)
+
+
 def test_what_is_not_reached_is_flagged():
     A = scipy.sparse.linalg.aslinearoperator(with_singular_values(np.geomspace(1, 1e-6, 60), 80, 60))
     with pytest.warns(ConvergenceWarning, match="lstsq \\(lsmr\\): "):
