@@ -14,8 +14,8 @@ DENSE = np.array([[0.0, 2.0, 0.0], [2.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
 SPECIMENS = {
     "Adjacency": Specimen(Adjacency, lambda: {"matrix": scipy.sparse.csr_array(DENSE), "nodes": np.arange(3)}, spare=frozenset({"matrix", "nodes"})),
     "as_adjacency": Specimen(
-        lambda adjacency, directed, allow_loops: as_adjacency(adjacency, directed=directed, allow_loops=allow_loops),
-        lambda: {"adjacency": DENSE.copy(), "directed": False, "allow_loops": False},
+        lambda adjacency, **options: as_adjacency(adjacency, **options),
+        lambda: {"adjacency": DENSE.copy(), "directed": False, "weighted": True, "allow_loops": False, "connected": True},
     ),
     "symmetrized": Specimen(symmetrized, lambda: {"matrix": scipy.sparse.csr_array(DENSE)}, spare=frozenset({"matrix"})),
 }
@@ -85,6 +85,22 @@ def test_symmetrized_takes_the_larger_weight():
     np.testing.assert_array_equal(symmetrized(scipy.sparse.csr_array([[0, 3.0], [1.0, 0]])).toarray(), [[0, 3], [3, 0]])
 
 
+def test_a_chain_of_directed_edges_is_connected():
+    assert as_adjacency([[0, 1, 0], [0, 0, 0], [0, 1, 0]], connected=True).n == 3
+
+
+def test_nodes_of_a_heterogeneous_graph_are_numbered_type_by_type():
+    torch_geometric = pytest.importorskip("torch_geometric")
+    data = torch_geometric.data.HeteroData()
+    data["author"].num_nodes, data["paper"].num_nodes = 2, 1
+    data["author", "writes", "paper"].edge_index = torch.tensor([[0, 1], [0, 0]])
+    data["paper", "cites", "paper"].edge_index = torch.tensor([[0], [0]])
+    data["paper", "cites", "paper"].edge_weight = torch.tensor([3.0])
+    graph = as_adjacency(data)
+    assert list(graph.nodes) == [("author", 0), ("author", 1), ("paper", 0)]
+    np.testing.assert_array_equal(graph.matrix.toarray(), [[0, 0, 1], [0, 0, 1], [0, 0, 3]])
+
+
 @pytest.mark.parametrize(
     ("graph", "options", "message"),
     [
@@ -94,6 +110,8 @@ def test_symmetrized_takes_the_larger_weight():
         (np.array([[0, np.inf], [1, 0]]), {}, "must be finite"),
         (np.array([[0, 1.0], [0, 0]]), {"directed": False}, "must be symmetric"),
         (np.array([[1.0, 1.0], [1.0, 0]]), {"allow_loops": False}, "self-loops, got 1"),
+        (np.array([[0, 2.0], [2.0, 0]]), {"weighted": False}, "no weights other than 1, got 2"),
+        (np.zeros((3, 3)), {"connected": True}, "connected graph, got 3 components"),
         (scipy.sparse.csr_array((0, 0)), {}, "at least one node"),
         (nx.Graph(), {}, "at least one node"),
         (np.ones(3), {}, "must be a matrix"),

@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 from specimens import Specimen
 
-from ritz.graphs import laplacian, transition
+from ritz.graphs import laplacian, laplacian_pseudoinverse, transition
 
 GRAPH = nx.to_numpy_array(nx.karate_club_graph())
 
 SPECIMENS = {
     "transition": Specimen(transition, lambda: {"adjacency": GRAPH.copy()}),
     "laplacian": Specimen(laplacian, lambda: {"adjacency": GRAPH.copy(), "kind": "sym"}),
+    "laplacian_pseudoinverse": Specimen(laplacian_pseudoinverse, lambda: {"adjacency": GRAPH.copy()}),
 }
 
 
@@ -40,3 +41,13 @@ def test_a_directed_graph_has_a_transition_but_no_laplacian():
     assert transition(A).toarray().tolist() == [[0, 1], [0, 0]]
     with pytest.raises(ValueError, match="symmetric"):
         laplacian(A)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+@pytest.mark.parametrize(
+    "graph", [nx.karate_club_graph(), nx.disjoint_union(nx.path_graph(5), nx.cycle_graph(4)), nx.empty_graph(3), nx.empty_graph(1)]
+)
+def test_pseudoinverse_equals_that_of_lapack(graph, scale):
+    A = scale * nx.to_numpy_array(graph)
+    expected = np.linalg.pinv(laplacian(A, "comb").toarray(), hermitian=True)
+    np.testing.assert_allclose(scale * laplacian_pseudoinverse(A), scale * expected, atol=1e-12)

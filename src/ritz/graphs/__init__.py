@@ -14,9 +14,16 @@ if TYPE_CHECKING:
 
     # matrices of a graph, and products with them
     from ritz.graphs.laplacian import laplacian as laplacian
+    from ritz.graphs.laplacian import laplacian_pseudoinverse as laplacian_pseudoinverse
     from ritz.graphs.laplacian import transition as transition
     from ritz.graphs.sparse_products import sparse_projection as sparse_projection
     from ritz.graphs.sparse_products import spmm as spmm
+
+    # random walks
+    from ritz.graphs.random_walks import random_walks as random_walks
+
+    # positional encodings
+    from ritz.graphs.eigen_encodings import LaplacianEigenpairs as LaplacianEigenpairs
 
     # node embeddings
     from ritz.graphs.fastrp import FastRP as FastRP

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse
+from scipy.sparse.csgraph import connected_components
 
 from ritz.core import choice
 from ritz.graphs.adjacency import as_adjacency
@@ -53,6 +55,31 @@ def laplacian(adjacency, kind: str = "sym") -> scipy.sparse.csr_array:
     left, right = (0.5, 0.5) if kind == "sym" else (1.0, 0.0)
     normalized = scipy.sparse.diags_array(inverse_power(degrees, left)) @ A @ scipy.sparse.diags_array(inverse_power(degrees, right))
     return scipy.sparse.csr_array(reached - normalized)
+
+
+def laplacian_pseudoinverse(adjacency) -> np.ndarray:
+    """Return the pseudo-inverse (n, n) of the combinatorial Laplacian of an undirected graph, dense, by one Cholesky factor.
+
+    For a connected graph it is (L + J/n)^-1 - J/n, J all ones; several components get a J of their own each. Cost n^3, memory n^2.
+
+    Parameters
+    ----------
+    adjacency : graph with n nodes
+        Symmetric.
+
+    Examples
+    --------
+    >>> laplacian_pseudoinverse([[0, 1], [1, 0]]).round(6)
+    array([[ 0.25, -0.25],
+           [-0.25,  0.25]])
+    """
+    L = laplacian(adjacency, "comb").toarray()
+    _, component = connected_components(L != 0, directed=False)
+    same = component[:, None] == component[None, :]
+    kernel = same / same.sum(axis=1)  # the projector onto the vectors that are constant on each component
+    scale = max(1.0, np.abs(L).max())  # brings the kernel's eigenvalue among the others
+    inverse = scipy.linalg.cho_solve(scipy.linalg.cho_factor(L + scale * kernel), np.eye(len(L)))
+    return (inverse + inverse.T) / 2 - kernel / scale
 
 
 def inverse_power(degrees: np.ndarray, power: float) -> np.ndarray:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import scipy.io
 import scipy.sparse
+import scipy.sparse.linalg
 from numba import njit
 
 from ritz.core import random_generator
+from ritz.graphs import laplacian, read_graph
 from ritz.studies.data import real_file
 
 
@@ -42,6 +45,52 @@ def cora() -> LabelledGraph:
         rows, columns = held["edge_index"]
         n = len(held["y"])
         return LabelledGraph(scipy.sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(n, n)), held["y"])
+
+
+def wiki_vote() -> scipy.sparse.csr_array:
+    """Wikipedia's votes on administrators: 7,115 users, 103,689 directed edges; 1,005 users voted for nobody."""
+    return read_graph(real_file("snap/wiki-Vote.txt"), directed=True).matrix
+
+
+def community_graph(name: str) -> LabelledGraph:
+    """One of "football" (115 nodes), "dolphins" (62) and "news_2cl1" (newsgroup posts), labelled by community."""
+    import networkx
+
+    graph = networkx.read_gml(real_file(f"community/{name}.gml"), label="id")
+    labels = np.unique([graph.nodes[node]["gt"] for node in graph], return_inverse=True)[1]
+    return LabelledGraph(scipy.sparse.csr_array(networkx.to_scipy_sparse_array(graph, dtype=np.float64)), labels)
+
+
+def attributed_graph(name: str) -> tuple[scipy.sparse.csr_array, np.ndarray]:
+    """The weights (n, n) and categories (n, attributes) of "lawyers-advice", "lawyers-friends" (36 nodes, 7 attributes) or "yeast" (2,375, 1)."""
+    graph, attributes = {
+        "lawyers-advice": ("sample_LLawyers_adv36", "metadata_sample_LLawyers_36"),
+        "lawyers-friends": ("sample_LLawyers_friend36", "metadata_sample_LLawyers_36"),
+        "yeast": ("sample_yeast", "metadata_sample_yeast"),
+    }[name]
+    adjacency = read_graph(real_file(f"attributed/{graph}.mtx")).matrix
+    return adjacency, np.loadtxt(real_file(f"attributed/{attributes}.txt"), dtype=np.int64, ndmin=2)
+
+
+def stochastic_block_model(sizes: Sequence[int], probabilities: np.ndarray, *, rng=None) -> LabelledGraph:
+    """Draw an undirected graph whose nodes i, j of blocks a, b are joined with probability `probabilities[a, b]`, labelled by block."""
+    rng = random_generator(rng)
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    n = len(labels)
+    upper = np.triu(rng.random((n, n)) < np.asarray(probabilities)[labels[:, None], labels[None, :]], k=1)
+    return LabelledGraph(scipy.sparse.csr_array((upper | upper.T).astype(np.float64)), labels)
+
+
+def planted_partition(sizes: Sequence[int], inside: float, between: float, *, rng=None) -> LabelledGraph:
+    """Draw a stochastic block model with one probability inside blocks and one between them."""
+    blocks = len(sizes)
+    return stochastic_block_model(sizes, np.where(np.eye(blocks, dtype=bool), inside, between), rng=rng)
+
+
+def heat_labels(adjacency: scipy.sparse.csr_array, classes: int, *, time: float = 2.0, rng=None) -> np.ndarray:
+    """Draw smooth labels (n,): the largest of `classes` noises diffused by exp(-time L_sym)."""
+    noise = random_generator(rng).standard_normal((adjacency.shape[0], classes))
+    return np.argmax(scipy.sparse.linalg.expm_multiply(-time * laplacian(adjacency, "sym"), noise), axis=1)
 
 
 def rmat(scale: int, edges: int, *, probabilities: tuple[float, float, float] = (0.57, 0.19, 0.19), rng=None) -> scipy.sparse.csr_array:
