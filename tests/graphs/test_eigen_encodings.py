@@ -53,6 +53,17 @@ def test_large_graphs_take_the_iterative_route():
     np.testing.assert_allclose(L @ vectors, vectors * values, atol=1e-7)
 
 
+def test_a_collection_at_once_equals_graph_by_graph():
+    graphs = [nx.cycle_graph(5), nx.path_graph(7), nx.star_graph(4), nx.path_graph(2)]
+    transform = LaplacianEigenpairs(4)
+    for data, graph in zip(transform.for_all([_data(graph) for graph in graphs]), graphs):
+        alone = transform(_data(graph))
+        torch.testing.assert_close(data.eigval, alone.eigval)
+        torch.testing.assert_close(
+            data.eigvec @ torch.diag(data.eigval[0]) @ data.eigvec.T, alone.eigvec @ torch.diag(alone.eigval[0]) @ alone.eigvec.T
+        )
+
+
 def test_a_directed_graph_is_refused():
     with pytest.raises(ValueError, match="symmetric"):
         LaplacianEigenpairs(2)(Data(edge_index=torch.tensor([[0], [1]]), num_nodes=2))

@@ -24,12 +24,21 @@ if TYPE_CHECKING:
 
     # positional encodings
     from ritz.graphs.eigen_encodings import LaplacianEigenpairs as LaplacianEigenpairs
+    from ritz.graphs.spe import SPE as SPE
 
     # node embeddings
     from ritz.graphs.fastrp import FastRP as FastRP
     from ritz.graphs.fastrp import FastRPSearch as FastRPSearch
     from ritz.graphs.fastrp import fastrp as fastrp
     from ritz.graphs.fastrp import search_fastrp as search_fastrp
+
+    # spectral anomaly detection
+    from ritz.graphs.focal_loss import class_balanced_focal_loss as class_balanced_focal_loss
+    from ritz.graphs.rayleigh_quotient import RayleighQuotient as RayleighQuotient
+    from ritz.graphs.rayleigh_quotient import accumulated_spectral_energy as accumulated_spectral_energy
+    from ritz.graphs.rayleigh_quotient import rayleigh_quotient as rayleigh_quotient
+    from ritz.graphs.rqgnn import RQGNN as RQGNN
+    from ritz.graphs.rqgnn import RQGNNDetector as RQGNNDetector
 
     # scores
     from ritz.graphs.node_classification import NodeClassificationScore as NodeClassificationScore

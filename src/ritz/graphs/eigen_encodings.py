@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -42,22 +45,47 @@ class LaplacianEigenpairs(_transforms.BaseTransform):
 
     def forward(self, data):
         """Add the eigenpairs of one undirected graph; ``ValueError`` if it is directed."""
-        values, vectors = smallest_eigenpairs(laplacian(as_adjacency(data, directed=False, name="data"), self.normalization), self.k)
-        found = len(values)
-        data.eigval = torch.zeros(1, self.k)
-        data.eigvec = torch.zeros(len(vectors), self.k)
-        data.eigval[0, :found] = torch.from_numpy(values)
-        data.eigvec[:, :found] = torch.from_numpy(vectors)
+        self._store(data, *smallest_eigenpairs(self._laplacian(data), self.k))
         return data
+
+    def for_all(self, graphs: Sequence) -> list:
+        """Return shallow copies of the graphs with their eigenpairs: small graphs of equal size go through LAPACK together."""
+        graphs = [copy.copy(data) for data in graphs]
+        laplacians = [self._laplacian(data) for data in graphs]
+        sizes = np.array([L.shape[0] for L in laplacians])
+        for size in np.unique(sizes):
+            members = np.flatnonzero(sizes == size)
+            if size > DENSE_SIZE:
+                for i in members:
+                    self._store(graphs[i], *smallest_eigenpairs(laplacians[i], self.k))
+                continue
+            values, vectors = _dense_eigenpairs(np.stack([laplacians[i].toarray() for i in members]), self.k)
+            for i, own_values, own_vectors in zip(members, values, vectors):
+                self._store(graphs[i], own_values, own_vectors)
+        return graphs
+
+    def _laplacian(self, data):
+        return laplacian(as_adjacency(data, directed=False, name="data"), self.normalization)
+
+    def _store(self, data, values: np.ndarray, vectors: np.ndarray) -> None:
+        padding = self.k - len(values)
+        data.eigval = torch.from_numpy(np.pad(values, (0, padding))[None]).float()
+        data.eigvec = torch.from_numpy(np.pad(vectors, ((0, 0), (0, padding)))).float()
 
 
 def smallest_eigenpairs(L, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the min(n, k) smallest eigenvalues of a Laplacian, those that are zero up to rounding as 0, and orthonormal eigenvectors."""
+    """Return the min(n, k) smallest eigenvalues of a sparse Laplacian, those that are zero up to rounding as 0, and orthonormal eigenvectors."""
     n = L.shape[0]
     if n <= DENSE_SIZE:
-        values, vectors = np.linalg.eigh(L.toarray())
-        values, vectors = values[:k], vectors[:, :k]
-    else:
-        pairs = eigsh(L, min(k, n), which="smallest", rng=0)
-        values, vectors = pairs.eigenvalues, pairs.eigenvectors
-    return np.where(np.abs(values) < 1e-10, 0.0, values), vectors
+        return _dense_eigenpairs(L.toarray(), k)
+    pairs = eigsh(L, min(k, n), which="smallest", rng=0)
+    return _with_exact_zeros(pairs.eigenvalues), pairs.eigenvectors
+
+
+def _dense_eigenpairs(L: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    values, vectors = np.linalg.eigh(L)
+    return _with_exact_zeros(values[..., :k]), vectors[..., :k]
+
+
+def _with_exact_zeros(values: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(values) < 1e-10, 0.0, values)
