@@ -32,7 +32,7 @@ def assert_pair_equivariant(function, pairs: torch.Tensor, *, tolerance: float, 
         expected = expected[:, order]
         if expected.dim() == 4:
             expected = expected[:, :, order]
-    torch.testing.assert_close(permuted, expected, rtol=0, atol=tolerance * max(1.0, float(expected.abs().max())))
+    torch.testing.assert_close(permuted, expected, rtol=0, atol=tolerance * max(1.0, float(expected.detach().abs().max())))
 
 
 def random_basis_change(values: np.ndarray, vectors: np.ndarray, rng: np.random.Generator, *, tolerance: float = 1e-8) -> np.ndarray:

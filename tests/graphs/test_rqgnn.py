@@ -7,6 +7,7 @@ import torch
 from graphs.invariances import edges_of, random_order, relabelled
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics import f1_score
 from specimens import Specimen
 from torch_geometric.data import Batch, Data
 
@@ -131,7 +132,7 @@ def test_features_of_another_length_are_refused():
 
 def test_the_detector_finds_alternating_graphs_and_is_deterministic():
     graphs, y = _alternating(80)
-    first, again = (RQGNNDetector(**SMALL | {"epochs": 60}, seed=1).fit(graphs[:60], y[:60]) for _ in range(2))
+    first, again = (RQGNNDetector(**SMALL | {"epochs": 30}, seed=1).fit(graphs[:60], y[:60]) for _ in range(2))
     np.testing.assert_array_equal(first.predict(graphs[60:]), y[60:])
     scores = first.decision_function(graphs[60:])
     np.testing.assert_array_equal(scores, again.decision_function(graphs[60:]))
@@ -150,6 +151,13 @@ def test_the_threshold_is_the_best_one():
     f1, threshold = best_threshold(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1]))
     assert f1 == 1
     assert 0.2 < threshold < 0.8
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        y, scores = np.r_[0, 1, rng.integers(2, size=28)], rng.integers(12, size=30).astype(float)
+        f1, threshold = best_threshold(scores, y)
+        every = [f1_score(y, scores > level, average="macro", zero_division=0) for level in np.arange(-1.5, 13)]
+        assert f1 == pytest.approx(max(every))
+        assert f1_score(y, scores > threshold, average="macro", zero_division=0) == pytest.approx(f1)
 
 
 def test_what_cannot_be_learned_from_is_refused():

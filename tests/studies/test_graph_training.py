@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch_geometric.data import Data
 from torch_geometric.nn import global_mean_pool
+from torch_geometric.utils import to_networkx
 
 from ritz.studies.data import MissingData
 from ritz.studies.data.graph_collections import (
     as_data,
     brec_pairs,
+    counted_regular_graphs,
     counting_graphs,
     random_regular_graphs,
     strongly_regular_family,
@@ -97,6 +99,14 @@ def test_generators_are_seeded_and_have_their_shape():
     joined = first.adjacency.tocoo()
     assert np.mean(labels[joined.row] == labels[joined.col]) > 0.6
     assert all(set(dict(graph.degree).values()) == {4} for graph in random_regular_graphs(3, 12, 4, rng=0))
+    counted = counted_regular_graphs(30, 10, 4, rng=0)
+    graphs = [to_networkx(data, to_undirected=True) for data in counted]
+    for column, length in enumerate((3, 4)):
+        exact = np.array([sum(1 for _ in nx.simple_cycles(graph, length_bound=length)) for graph in graphs], dtype=float)
+        if length == 4:
+            exact -= [sum(1 for _ in nx.simple_cycles(graph, length_bound=3)) for graph in graphs]
+        found = np.array([data.y[0, column].item() for data in counted])
+        np.testing.assert_allclose(found, (exact - exact.mean()) / exact.std(), atol=1e-5)
 
 
 def test_a_node_classifier_learns_and_stops_by_validation():

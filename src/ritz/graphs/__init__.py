@@ -32,6 +32,18 @@ if TYPE_CHECKING:
     from ritz.graphs.fastrp import fastrp as fastrp
     from ritz.graphs.fastrp import search_fastrp as search_fastrp
 
+    # equivariant polynomials
+    from ritz.graphs.equivariant_polynomials import ContractionPlan as ContractionPlan
+    from ritz.graphs.equivariant_polynomials import contraction_plan as contraction_plan
+    from ritz.graphs.equivariant_polynomials import equivariant_polynomial as equivariant_polynomial
+    from ritz.graphs.equivariant_polynomials import injective_polynomial as injective_polynomial
+    from ritz.graphs.motifs import Motif as Motif
+    from ritz.graphs.motifs import is_computable as is_computable
+    from ritz.graphs.motifs import polynomial_basis as polynomial_basis
+    from ritz.graphs.polynomial_features import PolynomialFeatures as PolynomialFeatures
+    from ritz.graphs.polynomial_features import pairs_of as pairs_of
+    from ritz.graphs.ppgn import PPGNPlus as PPGNPlus
+
     # spectral anomaly detection
     from ritz.graphs.focal_loss import class_balanced_focal_loss as class_balanced_focal_loss
     from ritz.graphs.rayleigh_quotient import RayleighQuotient as RayleighQuotient

@@ -124,6 +124,30 @@ def fit_graph_model(
     return model.eval()
 
 
+def fit_graph_regression(
+    model: torch.nn.Module,
+    graphs: Sequence[Data],
+    *,
+    epochs: int,
+    batch_size: int = 63,
+    learning_rate: float = 5e-3,
+    clip_norm: float | None = None,
+    seed: int = 0,
+) -> torch.nn.Module:
+    """Train ``model(batch)`` to the targets ``y`` of graphs in mean absolute error, at a learning rate that rises and falls once."""
+    batches = minibatches(len(graphs), batch_size, torch.Generator().manual_seed(seed))
+    steps = epochs * (len(graphs) // batch_size)
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps + 1)
+
+    def loss(_step: int) -> torch.Tensor:
+        batch = Batch.from_data_list([graphs[i] for i in next(batches)])
+        return F.l1_loss(model.train()(batch), batch.y)
+
+    fit(optimizer, loss, range(steps), scheduler=scheduler, clip_norm=clip_norm)
+    return model.eval()
+
+
 def graph_outputs(model: torch.nn.Module, graphs: Sequence[Data], numbers: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the model's outputs on the graphs with these numbers, and their targets, in evaluation mode."""
     model.eval()

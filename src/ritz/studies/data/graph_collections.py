@@ -94,6 +94,19 @@ def random_regular_graphs(count: int, n: int, degree: int, *, rng=None) -> list[
     return [networkx.random_regular_graph(degree, n, seed=int(seed)) for seed in seeds]
 
 
+def counted_regular_graphs(count: int, n: int, degree: int, *, rng=None) -> list[Data]:
+    """Draw regular graphs with their numbers of triangles and 4-cycles, standardized over the draw, in y (1, 2)."""
+    drawn = random_regular_graphs(count, n, degree, rng=rng)
+    A = np.stack([networkx.to_numpy_array(graph) for graph in drawn])
+    common = A @ A
+    triangles = np.einsum("gij,gij->g", common, A) / 6
+    corners = common * (common - 1) / 2  # two nodes with c common neighbors are opposite corners of c (c - 1) / 2 cycles
+    squares = (corners.sum(axis=(1, 2)) - np.trace(corners, axis1=1, axis2=2)) / 4
+    counts = np.stack([triangles, squares], axis=1)
+    y = torch.from_numpy((counts - counts.mean(axis=0)) / counts.std(axis=0)).float()
+    return [as_data(graph, y=target[None]) for graph, target in zip(drawn, y)]
+
+
 def as_data(graph: networkx.Graph, **attributes) -> Data:
     """Turn an undirected networkx graph into PyG data: both directions of each edge, nodes numbered in the graph's order."""
     rows, columns = networkx.to_numpy_array(graph).nonzero()

@@ -24,7 +24,7 @@ CLASSES = 4
 ANOMALOUS = 0.1
 
 
-@study("rqgnn", minutes=3)
+@study("rqgnn", minutes=5)
 def study_rqgnn(run: Run) -> None:
     """Rayleigh quotients find graphs whose features have the wrong frequency better than message passing does (Dong et al. 2024)."""
     _synthetic(run)
@@ -132,7 +132,7 @@ def _real(run: Run) -> None:
             graphs, y = _thinned(collection, seed)
             order = random_generator(seed).permutation(len(y))
             train, test = np.split(order, [round(0.7 * len(y))])
-            for method, detector in _detectors(100, seed).items():
+            for method, detector in _detectors(50, seed).items():
                 detector.fit([graphs[i] for i in train], y[train])
                 tested = [graphs[i] for i in test]
                 auc = roc_auc_score(y[test], detector.decision_function(tested))
