@@ -44,6 +44,11 @@ if TYPE_CHECKING:
     from ritz.graphs.polynomial_features import pairs_of as pairs_of
     from ritz.graphs.ppgn import PPGNPlus as PPGNPlus
 
+    # graph convolutions
+    from ritz.graphs.sinc_gcn import SINCGCN as SINCGCN
+    from ritz.graphs.sinc_gcn import SINCConv as SINCConv
+    from ritz.graphs.sinc_gcn import SIRConv as SIRConv
+
     # spectral anomaly detection
     from ritz.graphs.focal_loss import class_balanced_focal_loss as class_balanced_focal_loss
     from ritz.graphs.rayleigh_quotient import RayleighQuotient as RayleighQuotient

@@ -86,11 +86,12 @@ def planted_partition(sizes: Sequence[int], inside: float, between: float, *, rn
     return stochastic_block_model(sizes, np.where(np.eye(blocks, dtype=bool), inside, between), rng=rng)
 
 
-def heat_labels(adjacency: scipy.sparse.csr_array, classes: int, *, time: float = 2.0, rng=None) -> np.ndarray:
-    """Draw smooth labels (n,): the largest of `classes` noises diffused by exp(-time L_sym)."""
+def heat_labels(adjacency: scipy.sparse.csr_array, classes: int, *, time: float = 1.0, rng=None) -> np.ndarray:
+    """Draw smooth labels (n,): the largest of `classes` noises diffused by exp(-time L), each standardized over the graph so that classes balance."""
     noise = random_generator(rng).standard_normal((adjacency.shape[0], classes))
-    values, vectors = np.linalg.eigh(laplacian(adjacency, "sym").toarray())
-    return np.argmax(vectors @ (np.exp(-time * values)[:, None] * (vectors.T @ noise)), axis=1)
+    values, vectors = np.linalg.eigh(laplacian(adjacency, "comb").toarray())
+    heat = vectors @ (np.exp(-time * values)[:, None] * (vectors.T @ noise))
+    return np.argmax((heat - heat.mean(axis=0)) / heat.std(axis=0), axis=1)
 
 
 def rmat(scale: int, edges: int, *, probabilities: tuple[float, float, float] = (0.57, 0.19, 0.19), rng=None) -> scipy.sparse.csr_array:
