@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from functools import partial
 
 import networkx
 import numpy as np
@@ -58,7 +60,7 @@ class NodeClassifier(nn.Module):
     def __init__(self, kind: str, inputs: int, classes: int, layers: int = 1):
         super().__init__()
         widths = [inputs, *[HIDDEN] * layers]
-        self.layers = nn.ModuleList(LAYERS[kind](*pair) for pair in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(LAYERS[kind](*pair) for pair in itertools.pairwise(widths))
         self.classify = nn.Linear(HIDDEN, classes, bias=False)
 
     def forward(self, x: torch.Tensor, edge_index: torch.Tensor) -> torch.Tensor:
@@ -74,7 +76,7 @@ def _unique_signatures(run: Run, probability: float, values: int, seed: int) -> 
     graphs = [_signature_graph(probability, values, rng) for _ in range(train + test)]
     held = Batch.from_data_list(graphs[train:])
     rows = []
-    for kind in LAYERS:
+    for kind in LAYERS if probability < 0.5 else ("SINC", "SIR", "GIN"):  # in dense graphs nothing is claimed against others
         torch.manual_seed(seed)
         model = _fitted(NodeClassifier(kind, 1, 1), graphs[:train], epochs, seed)
         with torch.no_grad():
@@ -116,15 +118,15 @@ def _fitted(model: nn.Module, graphs: list[Data], epochs: int, seed: int) -> nn.
 
 def _claim(run: Run, rows: list[dict], settings: tuple[float, int], *, floor: float, gain: float | None) -> None:
     own = [row for row in rows if (row["edge probability"], row["values"]) == settings]
-    mean = {kind: float(np.mean([row["balanced accuracy"] for row in own if row["layer"] == kind])) for kind in LAYERS}
+    kinds = dict.fromkeys(row["layer"] for row in own)
+    mean = {kind: float(np.mean([row["balanced accuracy"] for row in own if row["layer"] == kind])) for kind in kinds}
     where = f"edge probability {settings[0]}, {settings[1]} values"
     run.claim(
         f"{where}: balanced accuracy of at least {floor}", measured=mean["SINC"], holds=mean["SINC"] >= floor, paper="at least 0.9957 everywhere"
     )
     if gain is not None:
-        others = {kind: value for kind, value in mean.items() if kind != "SINC"}
-        best = max(others, key=others.get)
-        difference = mean["SINC"] - others[best]
+        best = max(mean, key=mean.get)
+        difference = ours - mean[best]
         run.claim(
             f"{where}: at least {gain} above the best other layer",
             baseline=f"SIR, GIN, GCN, GATv2; best: {best}",
@@ -146,11 +148,15 @@ def _communities(run: Run) -> None:
             torch.manual_seed(seed)
             model = NodeClassifier(kind, 5, 4, layers=2)
             optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-            fit(optimizer, lambda _step, model=model: F.cross_entropy(model(train.x, train.edge_index), train.y), range(5 * epochs))
+            fit(optimizer, partial(_node_loss, model, train), range(5 * epochs))
             with torch.no_grad():
-                accuracy = (model(held.x, held.edge_index).argmax(-1) == held.y).float().mean().item()
-            rows.append({"layer": kind, "seed": seed, "accuracy": accuracy})
+                right = model(held.x, held.edge_index).argmax(-1) == held.y
+            rows.append({"layer": kind, "seed": seed, "accuracy": right.float().mean().item()})
     run.table("four communities, one labelled node each: accuracy", rows)
+
+
+def _node_loss(model: nn.Module, batch: Data, _step: int) -> torch.Tensor:
+    return F.cross_entropy(model(batch.x, batch.edge_index), batch.y)
 
 
 def _community_graph(rng: np.random.Generator) -> Data:
