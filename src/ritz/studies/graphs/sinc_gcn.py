@@ -121,9 +121,8 @@ def _claim(run: Run, rows: list[dict], settings: tuple[float, int], *, floor: fl
     kinds = dict.fromkeys(row["layer"] for row in own)
     mean = {kind: float(np.mean([row["balanced accuracy"] for row in own if row["layer"] == kind])) for kind in kinds}
     where = f"edge probability {settings[0]}, {settings[1]} values"
-    run.claim(
-        f"{where}: balanced accuracy of at least {floor}", measured=mean["SINC"], holds=mean["SINC"] >= floor, paper="at least 0.9957 everywhere"
-    )
+    ours = mean.pop("SINC")
+    run.claim(f"{where}: balanced accuracy of at least {floor}", measured=ours, holds=ours >= floor, paper="at least 0.9957 everywhere")
     if gain is not None:
         best = max(mean, key=mean.get)
         difference = ours - mean[best]
