@@ -49,6 +49,13 @@ if TYPE_CHECKING:
     from ritz.graphs.sinc_gcn import SINCConv as SINCConv
     from ritz.graphs.sinc_gcn import SIRConv as SIRConv
 
+    # clouds of points
+    from ritz.graphs.orientation_grids import sphere_grid as sphere_grid
+    from ritz.graphs.ponita import ConvNeXtBlock as ConvNeXtBlock
+    from ritz.graphs.ponita import Ponita as Ponita
+    from ritz.graphs.position_orientation import FiberBundleConv as FiberBundleConv
+    from ritz.graphs.position_orientation import invariants as invariants
+
     # spectral anomaly detection
     from ritz.graphs.focal_loss import class_balanced_focal_loss as class_balanced_focal_loss
     from ritz.graphs.rayleigh_quotient import RayleighQuotient as RayleighQuotient
