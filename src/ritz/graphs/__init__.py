@@ -49,6 +49,14 @@ if TYPE_CHECKING:
     from ritz.graphs.sinc_gcn import SINCConv as SINCConv
     from ritz.graphs.sinc_gcn import SIRConv as SIRConv
 
+    # attention over pairs
+    from ritz.graphs.floyd_isomorphism import Distinguished as Distinguished
+    from ritz.graphs.floyd_isomorphism import floyd_isomorphism_test as floyd_isomorphism_test
+    from ritz.graphs.floydnet import FloydBlock as FloydBlock
+    from ritz.graphs.floydnet import FloydNet as FloydNet
+    from ritz.graphs.pivotal_attention import pivotal_attention as pivotal_attention
+    from ritz.graphs.pivotal_attention import pivotal_attention3 as pivotal_attention3
+
     # clouds of points
     from ritz.graphs.orientation_grids import sphere_grid as sphere_grid
     from ritz.graphs.ponita import ConvNeXtBlock as ConvNeXtBlock
