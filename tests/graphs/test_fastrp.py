@@ -23,14 +23,16 @@ OPTIONS = {
     "projection": "sparse",
     "normalize_powers": True,
     "standardize": True,
+    "backend": "local",
+    "num_workers": 1,
 }
 
 SPECIMENS = {
-    "FastRP": Specimen(lambda **options: FastRP(**options).fit(KARATE), lambda: dict(OPTIONS)),
+    "FastRP": Specimen(lambda **options: FastRP(**options).fit(KARATE), lambda: dict(OPTIONS), accepts={"num_workers": ("none",)}),
     "FastRP.fit": Specimen(lambda adjacency: FastRP(4).fit(adjacency), lambda: {"adjacency": KARATE.copy()}),
     "FastRP.transform": Specimen(lambda adjacency: FastRP(4).fit(KARATE).transform(adjacency), lambda: {"adjacency": KARATE.copy()}),
     "FastRP.update": Specimen(lambda adjacency: FastRP(4).fit(KARATE).update(adjacency), lambda: {"adjacency": KARATE.copy()}),
-    "fastrp": Specimen(fastrp, lambda: {"adjacency": scipy.sparse.csr_array(KARATE)} | OPTIONS),
+    "fastrp": Specimen(fastrp, lambda: {"adjacency": scipy.sparse.csr_array(KARATE)} | OPTIONS, accepts={"num_workers": ("none",)}),
     "FastRPSearch": Specimen(
         FastRPSearch,
         lambda: {"parameters": {}, "score": 0.0, "scores": np.zeros((1, 1)), "degree_powers": (0.0,), "last_weights": (1.0,)},
@@ -212,6 +214,8 @@ def test_search_finds_the_informative_power():
         {"degree_power": -1.1},
         {"sparsity": 0.5},
         {"projection": "dense"},
+        {"backend": "dask"},
+        {"num_workers": 0},
     ],
 )
 def test_bad_options_are_refused(options):

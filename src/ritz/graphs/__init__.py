@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     # random walks
     from ritz.graphs.random_walks import random_walks as random_walks
 
+    # personalized PageRank
+    from ritz.graphs.personalized_pagerank import personalized_pagerank as personalized_pagerank
+    from ritz.graphs.powerwalk import PowerWalk as PowerWalk
+
     # positional encodings
     from ritz.graphs.eigen_encodings import LaplacianEigenpairs as LaplacianEigenpairs
     from ritz.graphs.spe import SPE as SPE

@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import scipy.sparse
@@ -23,10 +24,12 @@ from ritz.core import Result, array, choice, flag, integer, like, progress, rand
 from ritz.graphs.adjacency import as_adjacency
 from ritz.graphs.laplacian import transition
 from ritz.graphs.node_classification import node_classification_score
-from ritz.graphs.sparse_products import multiply_rows, sparse_projection
+from ritz.graphs.ray_tasks import Backend, Placed, at_most_threads
+from ritz.graphs.sparse_products import SparseRows, multiply_rows, sparse_projection
 
 DEGREE_POWERS = (-1.0, -0.75, -0.5, -0.25, 0.0)
 LAST_WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+_COLUMNS = 32  # of a task: two cache lines of each gathered row, and whole vector registers, so that cutting columns changes no rounding
 
 
 class FastRP(TransformerMixin, BaseEstimator):
@@ -49,6 +52,10 @@ class FastRP(TransformerMixin, BaseEstimator):
         Divide each row of each U_k by its length before the weighted sum (zero rows stay zero).
     standardize : bool
         Shift and scale each column of the embedding to mean 0 and variance 1.
+    backend : {"local", "ray"}
+        Where the products run: on threads of this process, or as tasks of a ray cluster (extra ``distributed``), each on some of the columns.
+    num_workers : int, optional
+        Threads, or tasks at a time; None takes numba's threads, or the cluster's cores.
     rng : Generator, int or None
         Source of randomness; an integer gives the same projection at every fit.
 
@@ -64,7 +71,9 @@ class FastRP(TransformerMixin, BaseEstimator):
     Notes
     -----
     A node without outgoing edges gets a zero row. Multiplying all weights of the graph by a constant changes nothing.
-    Cost: O(q nnz dim) time, O(n dim) memory, float32; the result does not depend on the number of threads.
+    Cost: O(q nnz dim) time, O(n dim) memory, float32; the result does not depend on the number of threads, nor on the backend, bit for bit.
+    The columns of U_k depend on those of U_0 alone: a cluster gets the graph once, a block of columns for each task, and returns the powers of
+    nonzero weight.
     The published code raises degrees to beta, the paper degrees over their sum 2m: a constant factor, which this class applies only where row
     normalization does not remove it.
 
@@ -90,6 +99,8 @@ class FastRP(TransformerMixin, BaseEstimator):
         projection: str = "sparse",
         normalize_powers: bool = True,
         standardize: bool = False,
+        backend: str = "local",
+        num_workers: int | None = None,
         rng: np.random.Generator | int | None = None,
     ):
         self.n_components = n_components
@@ -99,6 +110,8 @@ class FastRP(TransformerMixin, BaseEstimator):
         self.projection = projection
         self.normalize_powers = normalize_powers
         self.standardize = standardize
+        self.backend = backend
+        self.num_workers = num_workers
         self.rng = rng
 
     def fit(self, adjacency, y=None) -> FastRP:
@@ -157,12 +170,15 @@ class FastRP(TransformerMixin, BaseEstimator):
     def _sum_of_powers(self, graph: scipy.sparse.csr_array, octave: int, needed: list[np.ndarray] | None = None) -> np.ndarray:
         """sum_k w_k U_k, up to the constant that `_finish` applies; only the rows marked in `needed[k]` of each U_k where that is given."""
         total = np.zeros((graph.shape[0], self.n_components), dtype=np.float32)
-        every = np.arange(graph.shape[0])
+        rows = np.arange(graph.shape[0]) if needed is None else np.flatnonzero(needed[-1])
         start = _weighted_projection(graph, self.projection_, self.degree_power, octave)
-        for k, power in enumerate(_powers(graph, start, len(self.weights), needed), start=1):
-            if self.weights[k - 1] != 0:
-                rows = every if needed is None else np.flatnonzero(needed[-1])
-                _add_rows(power, rows, np.float32(self.weights[k - 1]), self.normalize_powers, total)
+        walk = transition(graph)
+        walk = SparseRows(walk.indptr, walk.indices, walk.data.astype(np.float32))
+        backend = Backend.checked(self.backend, self.num_workers)
+        powers = _weighted_powers if backend.name == "local" else partial(_powers_by_columns, backend)
+        with at_most_threads(self.num_workers if backend.name == "local" else None):
+            for weight, power in powers(walk, start, tuple(self.weights), needed):
+                _add_rows(power, rows, np.float32(weight), self.normalize_powers, total)
         return total
 
     def _finish(self, sums: np.ndarray, graph: scipy.sparse.csr_array, octave: int) -> np.ndarray:
@@ -199,6 +215,7 @@ class FastRP(TransformerMixin, BaseEstimator):
         choice(self.projection, "projection", ["sparse", "gaussian"])
         flag(self.normalize_powers, "normalize_powers")
         flag(self.standardize, "standardize")
+        Backend.checked(self.backend, self.num_workers)
 
 
 def fastrp(
@@ -211,6 +228,8 @@ def fastrp(
     projection: str = "sparse",
     normalize_powers: bool = True,
     standardize: bool = False,
+    backend: str = "local",
+    num_workers: int | None = None,
     rng: np.random.Generator | int | None = None,
 ):
     """Embed the nodes of a graph by FastRP: the one-call form of `FastRP`, whose parameters it takes.
@@ -233,6 +252,8 @@ def fastrp(
         projection=projection,
         normalize_powers=normalize_powers,
         standardize=standardize,
+        backend=backend,
+        num_workers=num_workers,
         rng=rng,
     )
     return estimator.fit_transform(adjacency)
@@ -322,18 +343,35 @@ def _weighted_projection(graph: scipy.sparse.csr_array, projection, degree_power
     return weights.astype(np.float32)[:, None] * projection
 
 
-def _powers(graph: scipy.sparse.csr_array, start: np.ndarray, count: int, needed: list[np.ndarray] | None) -> Iterator[np.ndarray]:
-    """Yield U_1, ..., U_count; each is overwritten when the next but one is drawn."""
-    walk = transition(graph)
-    values = walk.data.astype(np.float32)
-    every = np.arange(graph.shape[0])
+def _weighted_powers(walk: SparseRows, start: np.ndarray, weights: tuple, needed: list[np.ndarray] | None) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield w_k and U_k for each weight that is not zero; U_k is overwritten when the next but one is drawn."""
+    every = np.arange(len(start))
     buffers = itertools.cycle([np.empty_like(start), start])
     power = start
-    for k in range(1, count + 1):
+    for k, weight in enumerate(weights, start=1):
         target = next(buffers)
-        multiply_rows(walk.indptr, walk.indices, values, power, every if needed is None else np.flatnonzero(needed[k]), target)
+        multiply_rows(*walk, power, every if needed is None else np.flatnonzero(needed[k]), target)
         power = target
-        yield power
+        if weight != 0:
+            yield weight, power
+
+
+def _powers_by_columns(
+    backend: Backend, walk: SparseRows, start: np.ndarray, weights: tuple, needed: list[np.ndarray] | None
+) -> Iterator[tuple[float, np.ndarray]]:
+    """The same, a block of columns to each task."""
+    kept = [weight for weight in weights if weight != 0]
+    powers = np.empty((len(kept), *start.shape), dtype=np.float32)
+    cuts = [slice(first, first + _COLUMNS) for first in range(0, start.shape[1], _COLUMNS)]
+    blocks = [(np.ascontiguousarray(start[:, cut]), weights, needed) for cut in cuts]
+    for cut, block in zip(cuts, backend.run(_powers_of_columns, [Placed(walk)], blocks)):
+        powers[:, :, cut] = block
+    yield from zip(kept, powers)
+
+
+def _powers_of_columns(walk: SparseRows, start: np.ndarray, weights: tuple, needed: list[np.ndarray] | None) -> np.ndarray:
+    """The powers of nonzero weight (kept, n, columns) for some of the columns."""
+    return np.stack([power.copy() for _, power in _weighted_powers(walk, start.copy(), weights, needed)])
 
 
 def _rows_to_recompute(old: scipy.sparse.csr_array, new: scipy.sparse.csr_array, count: int) -> list[np.ndarray]:

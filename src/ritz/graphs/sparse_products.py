@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
 from numba import njit, prange
 
 from ritz.core import array, integer, random_generator, real, sparse_matrix, to_numpy
+
+
+class SparseRows(NamedTuple):
+    """A sparse matrix in CSR form as plain arrays: what compiled loops and tasks on other machines take."""
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    values: np.ndarray
 
 
 def spmm(A, X) -> np.ndarray:

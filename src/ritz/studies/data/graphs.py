@@ -94,6 +94,17 @@ def heat_labels(adjacency: scipy.sparse.csr_array, classes: int, *, time: float 
     return np.argmax((heat - heat.mean(axis=0)) / heat.std(axis=0), axis=1)
 
 
+def scale_free_digraph(n: int, *, rng=None) -> scipy.sparse.csr_array:
+    """Draw a directed scale-free graph (Bollobas et al. 2003), loops and repeats dropped: a few hubs, most nodes without outgoing edges."""
+    import networkx
+
+    drawn = networkx.scale_free_graph(n, seed=int(random_generator(rng).integers(2**31)))
+    rows, columns = np.array([(u, v) for u, v in drawn.edges() if u != v]).T
+    graph = scipy.sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(n, n))
+    graph.data[:] = 1
+    return graph
+
+
 def rmat(scale: int, edges: int, *, probabilities: tuple[float, float, float] = (0.57, 0.19, 0.19), rng=None) -> scipy.sparse.csr_array:
     """Draw an undirected R-MAT graph on 2^scale nodes from `edges` draws (loops and repeats dropped), float32 ones (Chakrabarti et al. 2004)."""
     seed = int(random_generator(rng).integers(2**31))

@@ -15,7 +15,8 @@ from ritz.core import random_generator
 from ritz.graphs import fastrp, node_classification_score
 from ritz.studies import Run, study
 from ritz.studies.data import MissingData
-from ritz.studies.data.graphs import LabelledGraph, blog_catalog, cora, digits_graph
+from ritz.studies.data.graphs import LabelledGraph, blog_catalog, cora, digits_graph, rmat
+from ritz.studies.ray_workers import compare_backends
 
 SETTINGS = {
     "FastRP": {"weights": (0.0, 0.0, 1.0, 6.0), "degree_power": -0.6},
@@ -28,6 +29,7 @@ SETTINGS = {
 def study_fastrp(run: Run) -> None:
     """FastRP classifies nodes about as well as NetMF, the closed form of DeepWalk, at a small part of its time (Chen et al. 2019)."""
     _classify(run, "digits neighbor graph", digits_graph(), floor=None)
+    _run_on_two_workers(run)
     if run.scale == "smoke":
         return
     try:
@@ -96,6 +98,22 @@ def _predict_links(run: Run, graph: LabelledGraph) -> None:
     run.table("Cora: link prediction", rows)
     auc = float(np.mean([row["AUC"] for row in rows]))
     run.claim("Cora: link prediction AUC of at least 0.85", measured=auc, holds=auc >= 0.85)
+
+
+def _run_on_two_workers(run: Run) -> None:
+    """Four powers of an R-MAT graph, two of them in the sum, on threads and on ray, and the bytes that move."""
+    graph, dim = rmat(run.pick(smoke=8, default=17), run.pick(smoke=1000, default=1_000_000), rng=run.seed), run.pick(smoke=64, default=128)
+    n = graph.shape[0]
+    moved = {
+        "the graph to each machine, once": graph.nnz * 8 + n * 4,
+        "its columns of the projection to each task, in all": n * dim * 4,
+        "two powers back": 2 * n * dim * 4,
+    }
+
+    def work(backend: str, workers: int):
+        return fastrp(graph, dim, backend=backend, num_workers=workers, rng=run.seed)
+
+    compare_backends(run, f"R-MAT, {n} nodes, {graph.nnz} edges, dimension {dim}", work, np.array_equal, moved)
 
 
 def _link_auc(kept, hidden, absent, depth: int, degree_power: float, seed: int) -> float:
