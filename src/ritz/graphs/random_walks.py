@@ -75,7 +75,7 @@ def node_numbers(nodes, n: int, name: str) -> np.ndarray:
         raise TypeError(f"{name} must be node numbers (integers), got dtype {numbers.dtype}")
     outside = (numbers < 0) | (numbers >= n)
     if outside.any():
-        raise ValueError(f"{name} must be node numbers from 0 to {n - 1}, got {numbers[outside][0]}")
+        raise ValueError(f"{name} must be node numbers from 0 to {n - 1}, nodes of adjacency, got {numbers[outside][0]}")
     return numbers.astype(np.int64)
 
 
