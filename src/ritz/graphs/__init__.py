@@ -31,6 +31,17 @@ if TYPE_CHECKING:
     from ritz.graphs.fastrp import fastrp as fastrp
     from ritz.graphs.fastrp import search_fastrp as search_fastrp
 
+    # proximities of nodes, their distances, and clusters from them
+    from ritz.graphs.proximity import proximity as proximity
+    from ritz.graphs.kernel_distances import distance_to_kernel as distance_to_kernel
+    from ritz.graphs.kernel_distances import proximity_distance as proximity_distance
+    from ritz.graphs.path_distances import free_energy as free_energy
+    from ritz.graphs.path_distances import randomized_shortest_path as randomized_shortest_path
+    from ritz.graphs.path_distances import shortest_path_commute as shortest_path_commute
+    from ritz.graphs.sigmoid_commute import sigmoid_commute as sigmoid_commute
+    from ritz.graphs.proximity_clustering import ProximityClustering as ProximityClustering
+    from ritz.graphs.reject_curves import reject_curve as reject_curve
+
     # scores
     from ritz.graphs.node_classification import NodeClassificationScore as NodeClassificationScore
     from ritz.graphs.node_classification import node_classification_score as node_classification_score
