@@ -42,6 +42,18 @@ if TYPE_CHECKING:
     from ritz.graphs.proximity_clustering import ProximityClustering as ProximityClustering
     from ritz.graphs.reject_curves import reject_curve as reject_curve
 
+    # comparing graphs: alignment, distance, and what a graph is worth to a buyer
+    from ritz.graphs.gaussian_graph_distance import gaussian_graph_distance as gaussian_graph_distance
+    from ritz.graphs.graph_alignment import align_to_reference as align_to_reference
+    from ritz.graphs.graph_valuation import BuyerMessage as BuyerMessage
+    from ritz.graphs.graph_valuation import GraphValuer as GraphValuer
+    from ritz.graphs.graph_valuation import SellerMessage as SellerMessage
+    from ritz.graphs.graph_valuation import Valuation as Valuation
+    from ritz.graphs.graph_valuation import rank_sellers as rank_sellers
+    from ritz.graphs.relevance_diversity import FeatureComponents as FeatureComponents
+    from ritz.graphs.relevance_diversity import RelevanceDiversity as RelevanceDiversity
+    from ritz.graphs.relevance_diversity import relevance_diversity as relevance_diversity
+
     # scores
     from ritz.graphs.node_classification import NodeClassificationScore as NodeClassificationScore
     from ritz.graphs.node_classification import node_classification_score as node_classification_score

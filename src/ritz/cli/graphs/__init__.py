@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ritz.cli.graphs import embed, proximity
+from ritz.cli.graphs import embed, proximity, value
 
 app = typer.Typer(no_args_is_help=True, help="Jobs on graph files: edge lists, .mtx, .mat, .npz, .gml.")
 
@@ -16,3 +16,4 @@ def graphs() -> None:
 
 app.command("embed")(embed.embed)
 app.command("proximity")(proximity.proximity)
+app.command("value")(value.value)
