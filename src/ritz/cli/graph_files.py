@@ -42,10 +42,40 @@ def write_node_rows(out: Path, values: np.ndarray, nodes: np.ndarray, name: str)
         if out.suffix == ".npy":
             np.save(path, values)
         elif out.suffix == ".npz":
-            np.savez(path, **{name: values, "nodes": nodes})
+            np.savez(path, **{name: values, "nodes": plain_labels(nodes)})
         else:
             columns = ",".join(f"{name[0]}{i}" for i in range(values.shape[1]))
             rows = (f"{node},{','.join(f'{value:.7g}' for value in row)}" for node, row in zip(nodes, values))
             path.write_text("\n".join([f"node,{columns}", *rows]) + "\n", encoding="utf-8")
     if out.suffix == ".npy":
         write_text(out.with_suffix(".nodes.txt"), "".join(f"{node}\n" for node in nodes))
+
+
+def write_node_pairs(out: Path, values: np.ndarray, nodes: np.ndarray, name: str) -> None:
+    """Write a matrix (n, n) whose rows and columns belong to nodes, in the forms of `write_node_rows`; ``.npy`` and ``.npz`` also a stack (k, n, n).
+
+    A ``.csv`` has the labels in its first line and first column, quoted where needed.
+    """
+    import csv
+
+    import numpy as np
+
+    from ritz.core import atomic_path, write_text
+
+    with atomic_path(out) as path:
+        if out.suffix == ".npy":
+            np.save(path, values)
+        elif out.suffix == ".npz":
+            np.savez(path, **{name: values, "nodes": plain_labels(nodes)})
+        else:
+            with path.open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(["node", *nodes])
+                writer.writerows([node, *(f"{value:.17g}" for value in row)] for node, row in zip(nodes, values))
+    if out.suffix == ".npy":
+        write_text(out.with_suffix(".nodes.txt"), "".join(f"{node}\n" for node in nodes))
+
+
+def plain_labels(nodes: np.ndarray) -> np.ndarray:
+    """Return labels as numbers or text: objects, such as the labels of a GML file, would be pickled."""
+    return nodes.astype(str) if nodes.dtype == object else nodes

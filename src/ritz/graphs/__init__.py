@@ -76,6 +76,29 @@ if TYPE_CHECKING:
     from ritz.graphs.rqgnn import RQGNN as RQGNN
     from ritz.graphs.rqgnn import RQGNNDetector as RQGNNDetector
 
+    # proximities of nodes, their distances, and clusters from them
+    from ritz.graphs.proximity import proximity as proximity
+    from ritz.graphs.kernel_distances import distance_to_kernel as distance_to_kernel
+    from ritz.graphs.kernel_distances import proximity_distance as proximity_distance
+    from ritz.graphs.path_distances import free_energy as free_energy
+    from ritz.graphs.path_distances import randomized_shortest_path as randomized_shortest_path
+    from ritz.graphs.path_distances import shortest_path_commute as shortest_path_commute
+    from ritz.graphs.sigmoid_commute import sigmoid_commute as sigmoid_commute
+    from ritz.graphs.proximity_clustering import ProximityClustering as ProximityClustering
+    from ritz.graphs.reject_curves import reject_curve as reject_curve
+
+    # comparing graphs: alignment, distance, and what a graph is worth to a buyer
+    from ritz.graphs.gaussian_graph_distance import gaussian_graph_distance as gaussian_graph_distance
+    from ritz.graphs.graph_alignment import align_to_reference as align_to_reference
+    from ritz.graphs.graph_valuation import BuyerMessage as BuyerMessage
+    from ritz.graphs.graph_valuation import GraphValuer as GraphValuer
+    from ritz.graphs.graph_valuation import SellerMessage as SellerMessage
+    from ritz.graphs.graph_valuation import Valuation as Valuation
+    from ritz.graphs.graph_valuation import rank_sellers as rank_sellers
+    from ritz.graphs.relevance_diversity import FeatureComponents as FeatureComponents
+    from ritz.graphs.relevance_diversity import RelevanceDiversity as RelevanceDiversity
+    from ritz.graphs.relevance_diversity import relevance_diversity as relevance_diversity
+
     # scores
     from ritz.graphs.node_classification import NodeClassificationScore as NodeClassificationScore
     from ritz.graphs.node_classification import node_classification_score as node_classification_score
