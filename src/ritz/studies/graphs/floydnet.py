@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch_geometric.data import Batch, Data
-from torch_geometric.nn import GINConv
+from torch_geometric.nn import GINEConv
 from torch_geometric.nn.models import GIN
 
 from ritz.core import random_generator
@@ -102,7 +102,7 @@ class NodePairs(nn.Module):
     def __init__(self, layers: int = 6):
         super().__init__()
         widths = [8, *[2 * HIDDEN] * layers]
-        self.layers = nn.ModuleList(_WeightedGIN(before, after) for before, after in itertools.pairwise(widths))
+        self.layers = nn.ModuleList(_weighted_gin(before, after) for before, after in itertools.pairwise(widths))
         self.head = nn.Sequential(nn.Linear(6 * HIDDEN, 4 * HIDDEN), nn.ReLU(), nn.Linear(4 * HIDDEN, 1))
 
     def forward(self, batch) -> torch.Tensor:
@@ -115,18 +115,9 @@ class NodePairs(nn.Module):
         return self.head(torch.cat([first, second, first * second], dim=-1)).squeeze(-1)
 
 
-class _WeightedGIN(GINConv):
-    """GIN whose messages also see the weight of the edge."""
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__(nn.Sequential(nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.ReLU(), nn.Linear(outputs, outputs)))
-        self.weight = nn.Linear(1, inputs)
-
-    def forward(self, x, edge_index, edge_attr):
-        return self.nn(x + self.propagate(edge_index, x=x, edge_attr=edge_attr))
-
-    def message(self, x_j, edge_attr):
-        return torch.relu(x_j + self.weight(edge_attr))
+def _weighted_gin(inputs: int, outputs: int) -> GINEConv:
+    """PyG's GIN whose messages also see the weight of the edge."""
+    return GINEConv(nn.Sequential(nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.ReLU(), nn.Linear(outputs, outputs)), edge_dim=1)
 
 
 def _shortest_paths(run: Run) -> None:
