@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     # positional encodings
     from ritz.graphs.eigen_encodings import LaplacianEigenpairs as LaplacianEigenpairs
     from ritz.graphs.spe import SPE as SPE
+    from ritz.graphs.walk_encodings import AddRRWP as AddRRWP
 
     # node embeddings
     from ritz.graphs.fastrp import FastRP as FastRP
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
     from ritz.graphs.floyd_isomorphism import floyd_isomorphism_test as floyd_isomorphism_test
     from ritz.graphs.floydnet import FloydBlock as FloydBlock
     from ritz.graphs.floydnet import FloydNet as FloydNet
+    from ritz.graphs.grit import Grit as Grit
+    from ritz.graphs.grit import GritLayer as GritLayer
     from ritz.graphs.pivotal_attention import pivotal_attention as pivotal_attention
     from ritz.graphs.pivotal_attention import pivotal_attention3 as pivotal_attention3
 

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ritz.core import choice, flag, integer, optional_import, real
+from ritz.core import choice, flag, integer, real
+from ritz.graphs.activations import activation_named
+from ritz.graphs.feature_embeddings import embedded_features, feature_embedding
 from ritz.graphs.pair_tensors import dense_nodes, dense_pairs, on_diagonal, pair_mask
 from ritz.graphs.pivotal_attention import fitting_chunk, pivotal_attention
-
-_resolver = optional_import("torch_geometric.nn.resolver", extra="graphs")
 
 NORMS = ("layernorm", "affine", "rmsnorm")
 
@@ -87,7 +87,7 @@ class FloydBlock(nn.Module):
         for linear in (self.project, self.widen):
             nn.init.xavier_uniform_(linear.weight)
         self.gain = nn.Parameter(torch.ones(()))
-        self.act = _activation(act)
+        self.act = activation_named(act, "act")
         self.dropout = real(dropout, "dropout", at_least=0, below=1)
 
     def forward(self, pairs: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:
@@ -177,8 +177,8 @@ class FloydNet(nn.Module):
         self.blocks = nn.ModuleList(FloydBlock(dim, heads) for _ in range(integer(depth, "depth", at_least=1)))
         self.kind = nn.Embedding(3, dim)  # no edge, edge, a node with itself
         self.special = nn.Embedding(3, dim) if supernode else None  # from the supernode, to it, itself
-        self.node = _features(node_types, node_dim, "node", dim)
-        self.edge = _features(edge_types, edge_dim, "edge", dim)
+        self.node = feature_embedding(node_types, node_dim, "node", dim)
+        self.edge = feature_embedding(edge_types, edge_dim, "edge", dim)
         out = integer(out_channels, "out_channels", at_least=1)
         self.head = nn.Sequential(nn.Linear(dim, 4 * dim), nn.SiLU(), nn.Linear(4 * dim, out))
 
@@ -218,9 +218,9 @@ class FloydNet(nn.Module):
         kinds = dense_pairs(edge_index, batch).squeeze(-1).long().clamp(max=1)
         kinds = kinds.masked_fill(torch.eye(n, dtype=torch.bool, device=kinds.device), 2)
         pairs = self.kind(kinds)
-        if (features := _embedded_features(self.edge, edge_attr, edge_index.shape[1], "edge_attr")) is not None:
+        if (features := embedded_features(self.edge, edge_attr, edge_index.shape[1], "edge_attr")) is not None:
             pairs = pairs + dense_pairs(edge_index, batch, features)
-        features = _embedded_features(self.node, x, len(batch), "x")
+        features = embedded_features(self.node, x, len(batch), "x")
         features = None if features is None else dense_nodes(features, batch)[0]
         if self.supernode:
             pairs, nodes = self._with_supernode(pairs, nodes, features)
@@ -247,31 +247,6 @@ class FloydNet(nn.Module):
         return (self.head(pairs) * mask)[:, :last, :last]
 
 
-def _features(types: int | None, length: int | None, what: str, dim: int) -> nn.Module | None:
-    if types is not None and length is not None:
-        raise ValueError(f"{what}_types and {what}_dim must not both be given")
-    if types is not None:
-        return nn.Embedding(integer(types, f"{what}_types", at_least=1), dim)
-    return None if length is None else nn.Linear(integer(length, f"{what}_dim", at_least=1), dim)
-
-
-def _embedded_features(embed: nn.Module | None, features: torch.Tensor | None, count: int, name: str) -> torch.Tensor | None:
-    if (embed is None) != (features is None):
-        raise ValueError(f"{name} must be given if and only if the network was built for it, got {'none' if features is None else 'some'}")
-    if embed is None:
-        return None
-    if isinstance(embed, nn.Linear):
-        if features.shape != (count, embed.in_features):
-            raise ValueError(f"{name} must have shape ({count}, {embed.in_features}), got {tuple(features.shape)}")
-        return embed(features)
-    features = features.squeeze(-1) if features.dim() == 2 and features.shape[1] == 1 else features
-    if features.shape != (count,) or features.dtype.is_floating_point:
-        raise ValueError(f"{name} must hold one type for each of {count}, got {features.dtype} {tuple(features.shape)}")
-    if features.numel() and not (int(features.min()) >= 0 and int(features.max()) < embed.num_embeddings):
-        raise ValueError(f"{name} must hold types from 0 to {embed.num_embeddings - 1}, got {int(features.min())} to {int(features.max())}")
-    return embed(features)
-
-
 def _norm(kind: str | None, dim: int) -> nn.Module:
     if kind is None:
         return nn.Identity()
@@ -296,12 +271,3 @@ def _zero(linear: nn.Linear) -> nn.Linear:
     if linear.bias is not None:
         nn.init.zeros_(linear.bias)
     return linear
-
-
-def _activation(name: str) -> nn.Module:
-    if not isinstance(name, str):
-        raise TypeError(f"act must be the name of an activation, got {type(name).__name__}")
-    try:
-        return _resolver.activation_resolver(name)
-    except ValueError as error:
-        raise ValueError(f"act: {error}") from error

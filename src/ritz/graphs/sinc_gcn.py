@@ -13,11 +13,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from ritz.core import choice, flag, integer, optional_import, real
+from ritz.graphs.activations import activation_named
 from ritz.graphs.edge_kernels import EdgeOrder, edge_weights, neighbor_relu_sum, neighbor_sum
 
 _nn = optional_import("torch_geometric.nn", extra="graphs")
 _utils = optional_import("torch_geometric.utils", extra="graphs")
-_resolver = optional_import("torch_geometric.nn.resolver", extra="graphs")
 
 AGGREGATIONS = ("sum", "mean", "max", "sym")
 
@@ -277,11 +277,4 @@ class SINCGCN(nn.Module):
 def _resolved(activation):
     if activation == "relu":
         return torch.relu
-    if callable(activation):
-        return activation
-    if not isinstance(activation, str):
-        raise TypeError(f"activation must be a name or a function, got {type(activation).__name__}")
-    try:
-        return _resolver.activation_resolver(activation)
-    except ValueError as error:
-        raise ValueError(f"activation: {error}") from error
+    return activation if callable(activation) else activation_named(activation, "activation")
