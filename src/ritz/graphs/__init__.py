@@ -31,8 +31,17 @@ if TYPE_CHECKING:
     from ritz.graphs.fastrp import fastrp as fastrp
     from ritz.graphs.fastrp import search_fastrp as search_fastrp
 
+    # multigrid that adapts itself, and clustering with it
+    from ritz.graphs.attributed_clustering import AttributedSpectralClustering as AttributedSpectralClustering
+    from ritz.graphs.attributed_clustering import augment_with_attributes as augment_with_attributes
+    from ritz.graphs.bootstrap_amg import BootstrapAMG as BootstrapAMG
+    from ritz.graphs.bootstrap_amg import definite_laplacian as definite_laplacian
+    from ritz.graphs.graph_matching import greedy_matching as greedy_matching
+
     # scores
     from ritz.graphs.node_classification import NodeClassificationScore as NodeClassificationScore
     from ritz.graphs.node_classification import node_classification_score as node_classification_score
+    from ritz.graphs.partition_quality import attribute_entropy as attribute_entropy
+    from ritz.graphs.partition_quality import modularity as modularity
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

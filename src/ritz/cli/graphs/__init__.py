@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ritz.cli.graphs import embed
+from ritz.cli.graphs import cluster, embed
 
 app = typer.Typer(no_args_is_help=True, help="Jobs on graph files: edge lists, .mtx, .mat, .npz, .gml.")
 
@@ -15,3 +15,4 @@ def graphs() -> None:
 
 
 app.command("embed")(embed.embed)
+app.command("cluster")(cluster.cluster)
