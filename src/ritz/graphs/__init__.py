@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     # positional encodings
     from ritz.graphs.eigen_encodings import LaplacianEigenpairs as LaplacianEigenpairs
 
+    # sheaf Laplacians, and networks that learn them
+    from ritz.graphs.sheaf_conv import SheafConv as SheafConv
+    from ritz.graphs.sheaf_diffusion import SheafDiffusion as SheafDiffusion
+    from ritz.graphs.sheaf_diffusion import SheafODE as SheafODE
+    from ritz.graphs.sheaf_laplacian import sheaf_energy as sheaf_energy
+    from ritz.graphs.sheaf_laplacian import sheaf_laplacian as sheaf_laplacian
+
     # node embeddings
     from ritz.graphs.fastrp import FastRP as FastRP
     from ritz.graphs.fastrp import FastRPSearch as FastRPSearch
