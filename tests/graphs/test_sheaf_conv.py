@@ -12,7 +12,7 @@ from ritz.graphs import SheafConv, sheaf_laplacian
 from ritz.graphs import symmetric_block_product as block_module
 from ritz.graphs.edge_structure import edge_structure
 from ritz.graphs.sheaf_laplacian import normalized_blocks
-from ritz.graphs.symmetric_block_product import symmetric_block_product
+from ritz.graphs.symmetric_block_product import plain_block_product, symmetric_block_product
 
 PATH = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
 KINDS = ("diagonal", "orthogonal", "general")
@@ -154,6 +154,7 @@ def test_compiled_and_plain_products_agree_whatever_the_threads(blocks, monkeypa
     structure = edge_structure(edge_index, 40)
     shape = (3,) if blocks == "diagonal" else (3, 3)
     diagonal, x = torch.from_numpy(rng.standard_normal((40, *shape))), torch.from_numpy(rng.standard_normal((40, 3, 5)))
+    diagonal = diagonal if blocks == "diagonal" else diagonal + diagonal.transpose(1, 2)
     edges = structure.sorted_pairs(torch.from_numpy(rng.standard_normal((edge_index.shape[1] // 2, *shape))))
     dense = torch.zeros(40, 3, 40, 3, dtype=x.dtype)
     full = (lambda values: torch.diag_embed(values)) if blocks == "diagonal" else (lambda values: values)
@@ -171,6 +172,9 @@ def test_compiled_and_plain_products_agree_whatever_the_threads(blocks, monkeypa
         numba.set_num_threads(before)
     for parallel in found[:2]:
         assert all(torch.equal(one, other) for one, other in zip(parallel, found[2]))
+    plain = plain_block_product(structure, diagonal, edges, x)
+    for mine, theirs in zip(found[0], [plain.detach(), *torch.autograd.grad(plain.sin().sum(), (x, edges, diagonal))]):
+        torch.testing.assert_close(mine, theirs)
     torch.testing.assert_close(found[0][0], torch.einsum("aibj,bjc->aic", dense, x))
 
 

@@ -27,6 +27,11 @@ def symmetric_block_product(structure: EdgeStructure, diagonal: torch.Tensor, bl
     """
     if x.device.type == "cpu":
         return _CompiledProduct.apply(structure, diagonal.contiguous(), blocks.contiguous(), x.contiguous())
+    return plain_block_product(structure, diagonal, blocks, x)
+
+
+def plain_block_product(structure: EdgeStructure, diagonal: torch.Tensor, blocks: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The same by torch's own operations, on any device."""
     if blocks.dim() == 2:
         return (diagonal[:, :, None] * x).index_add(0, structure.rows, blocks[:, :, None] * x[structure.columns])
     return (diagonal @ x).index_add(0, structure.rows, blocks @ x[structure.columns])
