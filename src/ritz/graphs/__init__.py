@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from ritz.graphs.spe import SPE as SPE
     from ritz.graphs.walk_encodings import AddRRWP as AddRRWP
 
+    # sheaf Laplacians, and networks that learn them
+    from ritz.graphs.sheaf_conv import SheafConv as SheafConv
+    from ritz.graphs.sheaf_diffusion import SheafDiffusion as SheafDiffusion
+    from ritz.graphs.sheaf_diffusion import SheafODE as SheafODE
+    from ritz.graphs.sheaf_laplacian import sheaf_energy as sheaf_energy
+    from ritz.graphs.sheaf_laplacian import sheaf_laplacian as sheaf_laplacian
+
     # node embeddings
     from ritz.graphs.fastrp import FastRP as FastRP
     from ritz.graphs.fastrp import FastRPSearch as FastRPSearch
@@ -102,8 +109,17 @@ if TYPE_CHECKING:
     from ritz.graphs.relevance_diversity import RelevanceDiversity as RelevanceDiversity
     from ritz.graphs.relevance_diversity import relevance_diversity as relevance_diversity
 
+    # multigrid that adapts itself, and clustering with it
+    from ritz.graphs.attributed_clustering import AttributedSpectralClustering as AttributedSpectralClustering
+    from ritz.graphs.attributed_clustering import augment_with_attributes as augment_with_attributes
+    from ritz.graphs.bootstrap_amg import BootstrapAMG as BootstrapAMG
+    from ritz.graphs.bootstrap_amg import definite_laplacian as definite_laplacian
+    from ritz.graphs.graph_matching import greedy_matching as greedy_matching
+
     # scores
     from ritz.graphs.node_classification import NodeClassificationScore as NodeClassificationScore
     from ritz.graphs.node_classification import node_classification_score as node_classification_score
+    from ritz.graphs.partition_quality import attribute_entropy as attribute_entropy
+    from ritz.graphs.partition_quality import modularity as modularity
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

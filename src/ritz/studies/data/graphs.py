@@ -88,6 +88,36 @@ def planted_partition(sizes: Sequence[int], inside: float, between: float, *, rn
 
 def heat_labels(adjacency: scipy.sparse.csr_array, classes: int, *, time: float = 1.0, rng=None) -> np.ndarray:
     """Draw smooth labels (n,): the largest of `classes` noises diffused by exp(-time L), each standardized over the graph so that classes balance."""
+
+
+def sparse_partition(n: int, blocks: int, degree: float, inside: float, *, rng=None) -> LabelledGraph:
+    """Draw a large graph of about n * degree / 2 edges, of which a share `inside` stays in a block (of n / blocks nodes, in no order); connected
+    by a cycle through all nodes in random order."""
+    rng = random_generator(rng)
+    labels = rng.integers(blocks, size=n)
+    members, starts = np.argsort(labels, kind="stable"), np.searchsorted(np.sort(labels), np.arange(blocks + 1))
+    edges = int(n * degree / 2)
+    sources = rng.integers(n, size=edges)
+    own = labels[sources]
+    within = members[starts[own] + (rng.random(edges) * (starts[own + 1] - starts[own])).astype(np.int64)]
+    targets = np.where(rng.random(edges) < inside, within, rng.integers(n, size=edges))
+    tour = rng.permutation(n)
+    rows, columns = np.concatenate([sources, tour]), np.concatenate([targets, np.roll(tour, 1)])
+    proper = rows != columns
+    graph = scipy.sparse.csr_array((np.ones(proper.sum()), (rows[proper], columns[proper])), shape=(n, n))
+    graph.data[:] = 1
+    return LabelledGraph(scipy.sparse.csr_array(graph.maximum(graph.T)), labels)
+
+
+def grid_graph(side: int) -> scipy.sparse.csr_array:
+    """The square grid of side * side nodes."""
+    path = scipy.sparse.diags_array([np.ones(side - 1)] * 2, offsets=[-1, 1])
+    identity = scipy.sparse.eye_array(side)
+    return scipy.sparse.csr_array(scipy.sparse.kron(path, identity) + scipy.sparse.kron(identity, path))
+
+
+def heat_labels(adjacency: scipy.sparse.csr_array, classes: int, *, time: float = 2.0, rng=None) -> np.ndarray:
+    """Draw smooth labels (n,): the largest of `classes` noises diffused by exp(-time L_sym)."""
     noise = random_generator(rng).standard_normal((adjacency.shape[0], classes))
     values, vectors = np.linalg.eigh(laplacian(adjacency, "comb").toarray())
     heat = vectors @ (np.exp(-time * values)[:, None] * (vectors.T @ noise))
