@@ -104,8 +104,8 @@ class GraphValuer:
 
     Notes
     -----
-    The paper's abstract fixes the parts, not their details: the generator of the proxy, the matching, the square of the disparity and whether features
-    are propagated are this implementation's choices, hence options. Relevance and diversity follow Amiri et al. (2023).
+    The paper's abstract fixes the parts, not their details: the generator of the proxy, the matching, the square of the disparity and whether
+    features are propagated are this implementation's choices, hence options. Relevance and diversity follow Amiri et al. (2023).
 
     Privacy: a message holds no feature of a node and no node's name, and its size does not depend on how many nodes there are. It is not a secret:
     the structure determines the graph up to the order of its nodes.
