@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components, shortest_path
 
 SMALL = 1e-6  # entries below this, relative to the exponential's largest eigenvalue, would have too few right digits
 NEGLIGIBLE = 1e-20  # eigenvalues of the exponential below this, relative to the largest, are left out of the sum
+BLOCK = 256  # rows mirrored at a time
 DEGREE = 16  # of the Taylor polynomial of the scaled exponential
 
 
@@ -40,7 +41,8 @@ class MMatrixExponential:
         """Return exp(-t G); n^3 flops, some thirty times as many where an entry is small."""
         eigenvalues, vectors = self._eigenpairs
         f = np.exp(-t * eigenvalues)
-        kept = f > NEGLIGIBLE * f.max()
+        kept = np.flatnonzero(f > NEGLIGIBLE * f.max())
+        kept = slice(kept[0], kept[-1] + 1)  # eigenvalues are sorted
         root = vectors[:, kept] * np.sqrt(f[kept])
         K = root @ root.T
         if self._apart is not None:
@@ -86,20 +88,23 @@ class MMatrixExponential:
 
 
 def m_matrix_inverse(M: np.ndarray) -> np.ndarray:
-    """Return the inverse of a symmetric positive definite M-matrix, whose off-diagonal entries are not positive; n^3 flops.
+    """Return the inverse of a symmetric positive definite M-matrix, whose off-diagonal entries are not positive, in its place; n^3 flops.
 
     Raises
     ------
     numpy.linalg.LinAlgError
         If the matrix is not positive definite to rounding.
     """
-    factor, failed = scipy.linalg.lapack.dpotrf(M.T, lower=1, clean=1)  # transposed: the order that LAPACK reads without a copy more
+    M = np.ascontiguousarray(M)
+    _, failed = scipy.linalg.lapack.dpotrf(M.T, lower=1, clean=0, overwrite_a=1)  # transposed: the order in which LAPACK works in place
     if failed:
         raise np.linalg.LinAlgError("the matrix is not positive definite")
-    lower, _ = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
-    inverse = lower + lower.T
-    inverse.flat[:: len(M) + 1] /= 2
-    return inverse
+    scipy.linalg.lapack.dpotri(M.T, lower=1, overwrite_c=1)
+    for first in range(0, len(M), BLOCK):  # LAPACK left the result in the upper triangle of M
+        rows = slice(first, first + BLOCK)
+        M[rows, :first] = M[:first, rows].T
+        M[rows, rows] = np.triu(M[rows, rows]) + np.triu(M[rows, rows], 1).T
+    return M
 
 
 def _taylor(B: np.ndarray) -> np.ndarray:
