@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ritz.cli.graphs import embed, ppr
+from ritz.cli.graphs import embed, ppr, sample
 
 app = typer.Typer(no_args_is_help=True, help="Jobs on graph files: edge lists, .mtx, .mat, .npz, .gml.")
 
@@ -16,3 +16,4 @@ def graphs() -> None:
 
 app.command("embed")(embed.embed)
 app.add_typer(ppr.app, name="ppr")
+app.command("sample")(sample.sample)
