@@ -25,9 +25,13 @@ def _room_page(room: str) -> str:
     title = f"ritz.{room}"
     built = [row for row in methods(room=room) if row.public]
     sections = [f"{title}\n{'=' * len(title)}\n\n{ROOMS[room]}\n"]
-    sections += [_section(row.slug, f"{row.title} ({row.year}), arXiv:{row.arxiv}. Status: {row.status}.", room, row.public) for row in built]
+    sections += [_section(row.slug, f"{row.title} ({row.year}){_arxiv(row)}. Status: {row.status}.", room, row.public) for row in built]
     sections += [_section("Building blocks", "What the methods of the room share.", room, blocks(room))] if blocks(room) else []
     return "\n".join(sections)
+
+
+def _arxiv(row) -> str:
+    return f", arXiv:{row.arxiv}" if row.arxiv else ""
 
 
 def _section(title: str, text: str, room: str, names: tuple[str, ...]) -> str:

@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from ritz.graphs.personalized_pagerank import personalized_pagerank as personalized_pagerank
     from ritz.graphs.powerwalk import PowerWalk as PowerWalk
 
+    # degrees of directed graphs, and small graphs that keep them
+    from ritz.graphs.degree_matrices import degree_correlation_matrix as degree_correlation_matrix
+    from ritz.graphs.degree_matrices import degree_distance as degree_distance
+    from ritz.graphs.degree_matrices import joint_degree_matrix as joint_degree_matrix
+    from ritz.graphs.directed_sampling import DirectedSample as DirectedSample
+    from ritz.graphs.directed_sampling import construct_directed_graph as construct_directed_graph
+    from ritz.graphs.directed_sampling import sample_directed_graph as sample_directed_graph
+
     # positional encodings
     from ritz.graphs.eigen_encodings import LaplacianEigenpairs as LaplacianEigenpairs
     from ritz.graphs.spe import SPE as SPE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ritz.cli.graphs import cluster, embed, ppr, proximity, value
+from ritz.cli.graphs import cluster, embed, ppr, proximity, sample, value
 
 app = typer.Typer(no_args_is_help=True, help="Jobs on graph files: edge lists, .mtx, .mat, .npz, .gml.")
 
@@ -19,3 +19,4 @@ app.add_typer(ppr.app, name="ppr")
 app.command("proximity")(proximity.proximity)
 app.command("value")(value.value)
 app.command("cluster")(cluster.cluster)
+app.command("sample")(sample.sample)
