@@ -56,10 +56,8 @@ def write_node_pairs(out: Path, values: np.ndarray, nodes: np.ndarray, name: str
 
     A ``.csv`` has the labels in its first line and first column, quoted where needed.
     """
+    import csv
 
-
-def write_node_labels(out: Path, labels: np.ndarray, nodes: np.ndarray) -> None:
-    """Write one label for each node: ``.npy`` (the nodes in a .nodes.txt beside it), or ``.csv`` with a line of names."""
     import numpy as np
 
     from ritz.core import atomic_path, write_text
@@ -81,6 +79,14 @@ def write_node_labels(out: Path, labels: np.ndarray, nodes: np.ndarray) -> None:
 def plain_labels(nodes: np.ndarray) -> np.ndarray:
     """Return labels as numbers or text: objects, such as the labels of a GML file, would be pickled."""
     return nodes.astype(str) if nodes.dtype == object else nodes
+
+
+def write_node_labels(out: Path, labels: np.ndarray, nodes: np.ndarray) -> None:
+    """Write one label for each node: ``.npy`` (the nodes in a .nodes.txt beside it), or ``.csv`` with a line of names."""
+    import numpy as np
+
+    from ritz.core import atomic_path, write_text
+
     if out.suffix == ".npy":
         with atomic_path(out) as path:
             np.save(path, labels)

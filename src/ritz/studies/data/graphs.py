@@ -86,10 +86,6 @@ def planted_partition(sizes: Sequence[int], inside: float, between: float, *, rn
     return stochastic_block_model(sizes, np.where(np.eye(blocks, dtype=bool), inside, between), rng=rng)
 
 
-def heat_labels(adjacency: scipy.sparse.csr_array, classes: int, *, time: float = 1.0, rng=None) -> np.ndarray:
-    """Draw smooth labels (n,): the largest of `classes` noises diffused by exp(-time L), each standardized over the graph so that classes balance."""
-
-
 def sparse_partition(n: int, blocks: int, degree: float, inside: float, *, rng=None) -> LabelledGraph:
     """Draw a large graph of about n * degree / 2 edges, of which a share `inside` stays in a block (of n / blocks nodes, in no order); connected
     by a cycle through all nodes in random order."""
@@ -116,8 +112,8 @@ def grid_graph(side: int) -> scipy.sparse.csr_array:
     return scipy.sparse.csr_array(scipy.sparse.kron(path, identity) + scipy.sparse.kron(identity, path))
 
 
-def heat_labels(adjacency: scipy.sparse.csr_array, classes: int, *, time: float = 2.0, rng=None) -> np.ndarray:
-    """Draw smooth labels (n,): the largest of `classes` noises diffused by exp(-time L_sym)."""
+def heat_labels(adjacency: scipy.sparse.csr_array, classes: int, *, time: float = 1.0, rng=None) -> np.ndarray:
+    """Draw smooth labels (n,): the largest of `classes` noises diffused by exp(-time L), each standardized over the graph so that classes balance."""
     noise = random_generator(rng).standard_normal((adjacency.shape[0], classes))
     values, vectors = np.linalg.eigh(laplacian(adjacency, "comb").toarray())
     heat = vectors @ (np.exp(-time * values)[:, None] * (vectors.T @ noise))
