@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse
 
 from ritz.core import Result, array, is_torch, sparse_matrix
-from ritz.graphs.motifs import Motif, _check_motif
+from ritz.graphs.motifs import Motif, check_motif
 from ritz.linalg import spgemm
 
 DENSE_FILL = 0.25
@@ -61,7 +61,7 @@ def contraction_plan(H: Motif) -> ContractionPlan:
     >>> plan.width, plan.flops(10)
     (2, 2000)
     """
-    _check_motif(H)
+    check_motif(H)
     free = frozenset(range(H.num_nodes)) - set(H.red)
 
     @cache
@@ -111,7 +111,7 @@ def equivariant_polynomial(X, H: Motif):
     >>> float(equivariant_polynomial(A, Motif([(0, 1), (1, 2), (2, 0)])))
     24.0
     """
-    _check_motif(H)
+    check_motif(H)
     matrices = _checked(X, H)
     factors = list(_factors(matrices, H))
     if scipy.sparse.issparse(matrices[0]):
@@ -140,7 +140,7 @@ def injective_polynomial(X, H: Motif):
     >>> float(injective_polynomial(A, Motif([(0, 1), (1, 2)])))
     24.0
     """
-    _check_motif(H)
+    check_motif(H)
     if H.num_nodes > MAX_MERGED:
         raise ValueError(f"H must have at most {MAX_MERGED} nodes, got {H.num_nodes}")
     total = None

@@ -184,7 +184,7 @@ def is_computable(H: Motif, bank: str = "mpnn") -> bool:
     (False, True)
     """
     choice(bank, "bank", ["mpnn", "ppgn"])
-    _check_motif(H)
+    check_motif(H)
     if bank == "mpnn" and len(set(H.red)) == 2:
         raise ValueError("H must have at most one red node for the bank 'mpnn', whose outputs are numbers and vectors")
     allowed = 1 if bank == "mpnn" else 2
@@ -199,7 +199,8 @@ def is_computable(H: Motif, bank: str = "mpnn") -> bool:
     return not left
 
 
-def _check_motif(H: object) -> None:
+def check_motif(H: object) -> None:
+    """Refuse what is no motif."""
     if not isinstance(H, Motif):
         raise TypeError(f"H must be a Motif, got {type(H).__name__}")
 

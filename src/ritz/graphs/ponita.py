@@ -13,7 +13,7 @@ from torch import nn
 
 from ritz.core import choice, flag, integer, optional_import, positive, real
 from ritz.graphs.orientation_grids import sphere_grid
-from ritz.graphs.position_orientation import FiberBundleConv, KernelBasis, _check_points, invariants, pair_invariants, polynomial_cutoff, safe_norm
+from ritz.graphs.position_orientation import FiberBundleConv, KernelBasis, check_points, invariants, pair_invariants, polynomial_cutoff, safe_norm
 
 _utils = optional_import("torch_geometric.utils", extra="graphs")
 
@@ -192,7 +192,7 @@ class Ponita(nn.Module):
         ValueError
             If shapes disagree, features are missing or not expected, or a position is not finite.
         """
-        _check_points(pos, edge_index)
+        check_points(pos, edge_index)
         self._check_features(x, pos, vec)
         batch = pos.new_zeros(len(pos), dtype=torch.long) if batch is None else batch
         edge_index = all_pairs(pos, batch, self.radius) if edge_index is None else edge_index

@@ -45,7 +45,7 @@ def invariants(pos: torch.Tensor, edge_index: torch.Tensor, grid: torch.Tensor) 
     >>> spatial, dist
     (tensor([[[3., 4.]]]), tensor([[5.]]))
     """
-    _check_points(pos, edge_index)
+    check_points(pos, edge_index)
     if grid.dim() != 2 or grid.shape[1] != pos.shape[1]:
         raise ValueError(f"grid must have shape (orientations, {pos.shape[1]}), got {tuple(grid.shape)}")
     if not (grid.norm(dim=1) - 1).abs().max() <= UNIT_TOLERANCE:
@@ -200,7 +200,8 @@ def _rescale(linear: nn.Linear, before: torch.Tensor, after: torch.Tensor) -> fl
     return ratio
 
 
-def _check_points(pos: torch.Tensor, edge_index: torch.Tensor | None) -> None:
+def check_points(pos: torch.Tensor, edge_index: torch.Tensor | None) -> None:
+    """Refuse positions and edges that are none."""
     if pos.dim() != 2 or pos.shape[1] not in (2, 3):
         raise ValueError(f"pos must have shape (points, 2 or 3), got {tuple(pos.shape)}")
     if not torch.isfinite(pos).all():
