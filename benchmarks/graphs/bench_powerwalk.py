@@ -44,6 +44,7 @@ def against_a_vectorized_walker():
         lambda: visit_shares(graph.indptr, graph.indices, graph.cumulative, few, *options),
         lambda: _vectorized(graph, few, 20),
         target=3.0,
+        pairs=21,
         **peer,
     )
     whole = f"R-MAT: the index of {len(every)} nodes, 20 walks from each"

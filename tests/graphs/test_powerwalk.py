@@ -141,7 +141,7 @@ def test_ties_go_by_number_and_missing_entries_are_filled():
 
 def test_a_file_brings_back_the_same_bits(tmp_path):
     graph = nx.relabel_nodes(nx.karate_club_graph(), str)
-    model = PowerWalk(n_walks=10, restart_prob=0.2, max_steps=30, rng=3).fit(graph)
+    model = PowerWalk(n_walks=np.int64(10), restart_prob=0.2, max_steps=30, rng=3).fit(graph)
     model.save(tmp_path / "index.npz")
     loaded = PowerWalk.load(tmp_path / "index.npz")
     assert loaded.get_params() == model.get_params()
@@ -159,7 +159,10 @@ def test_files_that_are_none_are_refused(tmp_path):
         PowerWalk.load(tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("hello")
     np.savez(tmp_path / "other.npz", a=np.ones(3))
-    for name in ("text.npz", "other.npz"):
+    model.save(tmp_path / "index.npz")
+    with np.load(tmp_path / "index.npz") as held:
+        np.savez(tmp_path / "spoiled.npz", **(dict(held) | {"index_indices": held["index_indices"] + 6}))
+    for name in ("text.npz", "other.npz", "spoiled.npz"):
         with pytest.raises(ValueError, match=r"path: .* holds no index"):
             PowerWalk.load(tmp_path / name)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from ritz.graphs.random_walks import node_numbers, walk_seed
 from ritz.graphs.ray_tasks import BACKENDS, Backend, Placed, contiguous_blocks
 from ritz.graphs.sparse_products import SparseRows
 from ritz.graphs.vertex_decomposition import BATCH, decompose
-from ritz.graphs.walk_visits import visit_shares
+from ritz.graphs.walk_visits import entries_of_a_row, visit_shares
 
 _BLOCKS_PER_WORKER = 8  # enough for the last blocks to end together
 
@@ -153,9 +154,8 @@ class PowerWalk(BaseEstimator):
         self._check_options()
         self.n_features_in_, self.nodes_ = graph.n, graph.nodes
         self._graph = Placed(walk_graph(graph.matrix, self.dangling))
-        pieces = self._indexed()
-        self.n_steps_ = sum(piece[3] for piece in pieces)
-        self._keep(as_rows(pieces, graph.n) if pieces else _without_walks(self._graph.value, self.index_dtype))
+        index, self.n_steps_ = self._walked() if self.n_walks else (nothing_indexed(self._graph.value), 0)
+        self._keep(index)
         return self
 
     def query(self, sources, *, iterations: int | None = None, threshold: float | None = None, top_k: int | None = None):
@@ -181,7 +181,7 @@ class PowerWalk(BaseEstimator):
         T = integer(self.iterations if iterations is None else iterations, "iterations", at_least=0)
         threshold = _checked_threshold(self.threshold if threshold is None else threshold)
         k = None if top_k is None else integer(top_k, "top_k", at_least=1)
-        answer = partial(_answers, restart_prob=self.restart_prob, iterations=T, threshold=threshold, top_k=k)
+        answer = partial(_answers, restart_prob=float(self.restart_prob), iterations=T, threshold=threshold, top_k=k)
         batches = [(sources[first : first + BATCH],) for first in range(0, len(sources), BATCH)]
         running = Backend.checked(self.backend, self.num_workers).run(answer, [self._graph, self._index], batches)
         pieces = list(progress(running, "decomposition", total=len(batches)))
@@ -203,7 +203,7 @@ class PowerWalk(BaseEstimator):
         seed = self.rng if isinstance(self.rng, int | np.integer) else None
         arrays = {f"graph_{name}": array for name, array in self._graph.value._asdict().items()}
         arrays |= {f"index_{name}": array for name, array in self._index.value._asdict().items()}
-        about = json.dumps({"options": options, "rng": None if seed is None else int(seed), "n_steps": int(self.n_steps_)})
+        about = json.dumps({"options": options, "rng": seed, "n_steps": self.n_steps_}, default=lambda number: number.item())
         with atomic_path(path) as temporary:
             np.savez(temporary, about=np.array(about), nodes=_plain_labels(self.nodes_), **arrays)
 
@@ -224,29 +224,32 @@ class PowerWalk(BaseEstimator):
                 model._check_options()
                 model.n_steps_, model.nodes_ = about["n_steps"], held["nodes"]
                 model.n_features_in_ = len(model.nodes_)
-                model._graph = Placed(WalkGraph(*(held[f"graph_{name}"] for name in WalkGraph._fields)))
+                graph = WalkGraph(*(held[f"graph_{name}"] for name in WalkGraph._fields))
                 index = SparseRows(*(held[f"index_{name}"] for name in SparseRows._fields))
+            for indptr, indices, values in (graph[:3], index):
+                rows = scipy.sparse.csr_array((values, indices, indptr), shape=(model.n_features_in_,) * 2)
+                rows.check_format(full_check=True)
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"path: '{path}' holds no index of PowerWalk ({error})") from error
-        model._keep(scipy.sparse.csr_array((index.values, index.indices, index.indptr), shape=(model.n_features_in_,) * 2))
+        model._graph = Placed(graph)
+        model._keep(index)
         return model
 
-    def _indexed(self) -> list[tuple]:
-        """The rows of the index, in blocks; none without walks."""
-        if self.n_walks == 0:
-            return []
-        walk = partial(
-            _walked,
-            options=(self.n_walks, checked_cap(self.max_steps), self.restart_prob, walk_seed(random_generator(self.rng)), False),
-            dtype=np.dtype(self.index_dtype),
-        )
+    def _walked(self) -> tuple[SparseRows, int]:
+        """The index and the steps it took, block by block."""
+        n, dtype = self.n_features_in_, np.dtype(self.index_dtype)
+        cap, restart_prob = checked_cap(self.max_steps), float(self.restart_prob)
+        options = self.n_walks, cap, restart_prob, walk_seed(random_generator(self.rng)), False, dtype
         backend = Backend.checked(self.backend, self.num_workers)
-        blocks = contiguous_blocks(self.n_features_in_, _BLOCKS_PER_WORKER * backend.workers)
-        return list(progress(backend.run(walk, [self._graph], blocks), "walking", total=len(blocks)))
+        blocks = contiguous_blocks(n, _BLOCKS_PER_WORKER * backend.workers)
+        pieces = backend.run(partial(_visits, options=options), [self._graph], blocks)
+        capacity = n * entries_of_a_row(n, self.n_walks, cap, restart_prob, False)
+        return _joined(progress(pieces, "walking", total=len(blocks)), capacity, self._graph.value.indices.dtype, dtype)
 
-    def _keep(self, index: scipy.sparse.csr_array) -> None:
-        self.index_ = index
-        self._index = Placed(SparseRows(index.indptr.astype(np.int64), index.indices, index.data))
+    def _keep(self, index: SparseRows) -> None:
+        index = index._replace(values=index.values.astype(self.index_dtype, copy=False))
+        self._index = Placed(index)
+        self.index_ = scipy.sparse.csr_array((index.values, index.indices, index.indptr), shape=(self.n_features_in_,) * 2)
 
     def _check_options(self) -> None:
         checked_restart(self.restart_prob)
@@ -260,9 +263,23 @@ class PowerWalk(BaseEstimator):
         choice(self.index_dtype, "index_dtype", ("float32", "float64"))
 
 
-def _walked(graph: WalkGraph, first: int, last: int, *, options: tuple, dtype: np.dtype) -> tuple:
+def _visits(graph: WalkGraph, first: int, last: int, *, options: tuple) -> tuple:
     """The rows first..last-1 of the index."""
-    return visit_shares(graph.indptr, graph.indices, graph.cumulative, np.arange(first, last), *options, dtype)
+    return visit_shares(graph.indptr, graph.indices, graph.cumulative, np.arange(first, last), *options)
+
+
+def _joined(pieces: Iterator[tuple], capacity: int, index_dtype: np.dtype, dtype: np.dtype) -> tuple[SparseRows, int]:
+    """Join blocks of rows as they come, so that they are never all there twice."""
+    nodes, shares = np.empty(capacity, dtype=index_dtype), np.empty(capacity, dtype=dtype)
+    sizes, used, steps = [[0]], 0, 0
+    for block_sizes, block_nodes, block_shares, block_steps in pieces:
+        end = used + len(block_nodes)
+        if end > len(nodes):
+            nodes, shares = np.resize(nodes, 2 * end), np.resize(shares, 2 * end)
+        nodes[used:end], shares[used:end] = block_nodes, block_shares
+        sizes.append(block_sizes)
+        used, steps = end, steps + block_steps
+    return SparseRows(np.cumsum(np.concatenate(sizes)), nodes[:used], shares[:used]), steps
 
 
 def _answers(graph: WalkGraph, index: SparseRows, sources: np.ndarray, *, restart_prob, iterations, threshold, top_k) -> tuple:
@@ -284,11 +301,6 @@ def _largest(sizes: np.ndarray, columns: np.ndarray, scores: np.ndarray, k: int)
         chosen = chosen[np.argsort(-scores[own][chosen], kind="stable")]
         ids[row, : len(chosen)], best[row, : len(chosen)] = columns[own][chosen], scores[own][chosen]
     return ids, best
-
-
-def _without_walks(graph: WalkGraph, dtype: str) -> scipy.sparse.csr_array:
-    indptr, indices, values = nothing_indexed(graph)
-    return scipy.sparse.csr_array((values.astype(dtype), indices, indptr), shape=(len(values),) * 2)
 
 
 def _checked_threshold(threshold: object) -> float:

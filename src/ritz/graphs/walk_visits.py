@@ -25,8 +25,7 @@ def visit_shares(indptr, indices, cumulative, starts, n_walks, max_steps, restar
     standing, visits, other = np.empty(n_walks, dtype=np.int64), np.empty(1024, dtype=indices.dtype), np.empty(1024, dtype=indices.dtype)
     width, place = _digits(n)
     at_start = 0 if ends_only else n_walks - 1  # visits of the start by the walks' beginnings, which are noted once
-    expected = n_walks if ends_only else n_walks / restart_prob * (1.0 - (1.0 - restart_prob) ** (max_steps + 1.0))
-    capacity = np.int64(starts.shape[0] * min(n, 1.1 * expected)) + 1
+    capacity = starts.shape[0] * entries_of_a_row(n, n_walks, max_steps, restart_prob, ends_only)
     nodes, shares = np.empty(capacity, dtype=indices.dtype), np.empty(capacity, dtype=dtype)
     sizes = np.empty(starts.shape[0], dtype=np.int64)
     used, steps = 0, 0
@@ -47,6 +46,13 @@ def visit_shares(indptr, indices, cumulative, starts, n_walks, max_steps, restar
                 used += 1
         sizes[i] = used - before
     return sizes, nodes[:used], shares[:used], steps
+
+
+@njit(cache=True, nogil=True)
+def entries_of_a_row(n, n_walks, max_steps, restart_prob, ends_only):
+    """About how many entries a row has, rather too many."""
+    visits = n_walks if ends_only else n_walks / restart_prob * (1.0 - (1.0 - restart_prob) ** (max_steps + 1.0))
+    return np.int64(min(n, 1.1 * visits + 1.0))
 
 
 @njit(cache=True, nogil=True)
