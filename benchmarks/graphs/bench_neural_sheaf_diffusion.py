@@ -34,7 +34,7 @@ def _differentiated(function, *inputs: torch.Tensor):
     return call
 
 
-@benchmark(threads=2)
+@benchmark
 def fused_against_scalar_coordinates():
     """The same normalized blocks, applied in one pass over the edges or as a sparse matrix of n d rows by its scalar coordinates."""
     edge_index = _graph()
@@ -76,7 +76,7 @@ def fused_against_scalar_coordinates():
         )
 
 
-@benchmark(threads=2)
+@benchmark
 def layer_against_graph_convolution():
     """A training step of one layer against PyG's GCNConv of as many channels: at most 8 times its time."""
     edge_index = _graph()

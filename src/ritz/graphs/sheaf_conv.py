@@ -77,7 +77,7 @@ class SheafConv(nn.Module):
     Delta is (D + I)^-1/2 L (D + I)^-1/2. It is applied in one pass over the edges, in d x d blocks and compiled on the CPU; nothing of size
     n d x n d is formed. Its blocks have norms of at most 1 as they are, so they are not clamped; and the gradient of (D + I)^-1/2 is computed by
     divided differences, finite at repeated eigenvalues, instead of perturbing D in training. Cost O(E (d^2 h + d^3) + n d h (d + h)).
-    ``edge_index`` is checked and prepared once, and again only if it is another tensor or was written to.
+    ``edge_index`` is checked and prepared once, and again only if it is another tensor or was written to. There are no second derivatives.
 
     Examples
     --------

@@ -25,7 +25,7 @@ def symmetric_block_product(structure: EdgeStructure, diagonal: torch.Tensor, bl
     x : Tensor (n, d, h)
         Node features.
     """
-    if x.device.type == "cpu":
+    if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
         return _CompiledProduct.apply(structure, diagonal.contiguous(), blocks.contiguous(), x.contiguous())
     return plain_block_product(structure, diagonal, blocks, x)
 

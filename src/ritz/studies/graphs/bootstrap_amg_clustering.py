@@ -20,15 +20,15 @@ BLOCK, STRUCTURE, PLAIN = "block AMG", "AMG, structure only", "AMG, plain distan
 ATTRIBUTE, TWO_SWEEPS = "best single attribute", ", two sweeps per level"
 
 
-@study("bootstrap-amg-clustering", minutes=3)
+@study("bootstrap-amg-clustering", minutes=3.5)
 def study_bootstrap_amg_clustering(run: Run) -> None:
     """Smooth vectors of a graph augmented by its attributes, compared block by block, find clusters that edges or attributes alone do not show
     (D'Ambra, Vassilevski and Cutillo 2023).
 
-    The ambiguous graphs have 400 nodes in 4 blocks, in random order: sorted by block, the order of sweeps and ties would give the truth away, and
-    structure alone would look three times as good. 60 % of the nodes keep their block as category of each of two attributes, the others draw one of
-    the four at random, so that about 70 % are right; a harder reading of "60 % correct", where exactly those that are not kept are wrong, is
-    measured too. "Best single attribute" knows the truth: it is the better of the two for each graph.
+    The ambiguous graphs have 400 nodes in 4 blocks, in random order: sorted by block, the order of sweeps and ties would give the truth away.
+    60 % of the nodes keep their block as category of each of two attributes, the others draw one of the four at random, so that about 70 % are
+    right; measured too is the harder reading of "60 % correct", where those that are not kept are wrong. "Best single attribute" knows the truth:
+    it is the better of the two for each graph.
     """
     ambiguous = _ambiguous(run, 0.08, partial(_noisy, kept=0.6, others_wrong=False), "attributes kept with probability 0.6")
     fainter = _ambiguous(run, 0.06, partial(_noisy, kept=0.6, others_wrong=False), "attributes kept with probability 0.6")
