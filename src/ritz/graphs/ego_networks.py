@@ -37,6 +37,19 @@ class Links:
         return EdgeOrder(self.ends, self.num_sources, self.num_targets)
 
 
+class _Folded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, lines, reverse):
+        ctx.save_for_backward(reverse)
+        own, reversed_ = lines.chunk(2, dim=1)
+        return reversed_.index_select(0, reverse).add_(own)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (reverse,) = ctx.saved_tensors
+        return torch.cat([gradient, gradient.index_select(0, reverse)], dim=1), None
+
+
 class EgoGroup(NamedTuple):
     """The ego networks of one size m: their numbers (B,), their nodes (B, m), the centers first, and the numbers of their pairs (B, m, m)."""
 
@@ -93,6 +106,11 @@ class EgoNetworks(Result):
         return Links(self.slots, self.row_seats, self.pairs.shape[1], len(self.members))
 
     @cached_property
+    def columns(self) -> Links:
+        """From pairs to seats: the mean over the column of a seat."""
+        return Links(self.reverse[self.slots], self.row_seats, self.pairs.shape[1], len(self.members))
+
+    @cached_property
     def overlaps(self) -> Links:
         """From seats to pairs: the mean over the subgraphs that hold a pair, of what is on the seat of its first node."""
         return Links(self.row_seats, self.slots, len(self.members), self.pairs.shape[1])
@@ -123,13 +141,12 @@ class EgoNetworks(Result):
         return Links(self.ego, self._seats, len(self.sizes), len(self.members))
 
     @cached_property
-    def transposed(self) -> Links:
-        """From pairs to pairs: each from its reverse."""
-        return Links(self.reverse, torch.arange(len(self.reverse), device=self.reverse.device), len(self.reverse), len(self.reverse))
-
-    @cached_property
     def _seats(self) -> torch.Tensor:
         return torch.arange(len(self.members), device=self.members.device)
+
+    def folded(self, lines: torch.Tensor) -> torch.Tensor:
+        """Add to the first half of the channels of (P, 2 C) the second half of the reverse pair's."""
+        return _Folded.apply(lines, self.reverse)
 
     def pair_numbers(self, edge_index: torch.Tensor, name: str = "edge_index") -> torch.Tensor:
         """Return the number (E,) of the pair of each edge (2, E); ``ValueError`` if no subgraph holds it."""

@@ -8,7 +8,7 @@ the diagonal, everywhere). So a combination of all 15 is a few products with coe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import nn
@@ -173,14 +173,15 @@ class SubgraphMap(nn.Module):
         return outputs
 
     def _statistics(self, T: torch.Tensor, egos: EgoNetworks) -> tuple[torch.Tensor, torch.Tensor]:
-        """The statistics of seats, and the means of the last of them over each subgraph."""
+        """The statistics of seats where seats have outputs, and the means of the last of them over each subgraph."""
         if self.in_order == 1:
             seats = egos.own_nodes.mean(T)
             return seats, egos.to_egos.mean(seats)
-        lines = egos.rows.mean(torch.cat([egos.transposed.mean(T), T], dim=1))
-        own = egos.own_pairs.mean(T)
-        seats = torch.cat([lines, own], dim=1)
-        return seats, egos.to_egos.mean(seats[:, T.shape[1] :])
+        seats = torch.cat([egos.rows.mean(T), egos.own_pairs.mean(T)], dim=1)
+        statistics = egos.to_egos.mean(seats)
+        if self.out_channels.keys() == {0}:
+            return seats, statistics
+        return torch.cat([egos.columns.mean(T), seats], dim=1), statistics
 
     def _of_egos(self, order: int, statistics: torch.Tensor, buckets: torch.Tensor | None) -> torch.Tensor:
         outputs = _by_bucket(statistics, self._matrix(order, EGO_STATISTICS, EGO_PLACES), buckets)
@@ -194,31 +195,36 @@ class SubgraphMap(nn.Module):
     def _on_pairs(self, parts: torch.Tensor, T: torch.Tensor, egos: EgoNetworks, buckets: torch.Tensor | None) -> torch.Tensor:
         """Put seats' outputs along rows, along columns and on the diagonal; what goes along columns is the transpose of going along rows."""
         width = self.out_channels[2]
-        lines = egos.overlaps.mean(parts[:, : 2 * width])
+        lines, diagonal = parts.split([2 * width, width], dim=1)
+        lines = egos.overlaps.mean(lines)
         if self.in_order == 2:
-            lines = lines + self._pair_by_pair(T, egos, buckets)
-        pairs = lines[:, :width] + egos.transposed.mean(lines[:, width:])
-        return pairs.index_add(0, egos.diagonal, egos.to_nodes.mean(parts[:, 2 * width :]))
+            lines = self._plus_pair_by_pair(lines, T, egos, buckets)
+        return egos.folded(lines).index_add_(0, egos.diagonal, egos.to_nodes.mean(diagonal))
 
-    def _pair_by_pair(self, T: torch.Tensor, egos: EgoNetworks, buckets: torch.Tensor | None) -> torch.Tensor:
-        """The tensor itself and its transpose, coefficients averaged over the subgraphs that hold a pair."""
+    def _plus_pair_by_pair(self, lines: torch.Tensor, T: torch.Tensor, egos: EgoNetworks, buckets: torch.Tensor | None) -> torch.Tensor:
+        """Add the tensor itself and its transpose, coefficients averaged over the subgraphs that hold a pair."""
         matrices = self._matrix(2, {2: ("tensor",)}, {2: ("itself", "transposed")})
         if buckets is None:
-            return T @ matrices[0]
+            return torch.addmm(lines, T, matrices[0])
         shares = egos.overlaps.mean(F.one_hot(buckets[egos.ego], len(matrices)).to(T.dtype))
-        total = T.new_zeros(len(T), matrices.shape[2])
         for share, matrix in zip(shares.T, matrices):
             rows = share.nonzero().squeeze(1)
-            total = total.index_add(0, rows, share[rows, None] * (T.index_select(0, rows) @ matrix))
-        return total
+            lines = lines.index_add(0, rows, share[rows, None] * (T.index_select(0, rows) @ matrix))
+        return lines
 
     def _matrix(self, order: int, statistics: Mapping, places: Mapping) -> torch.Tensor:
         """The coefficients (buckets, statistics * in, places * out) of the maps that put these statistics in these places, zero where there is none."""
-        basis = BASES[self.in_order, order]
-        wanted = [[(statistic, place) for place in places[order]] for statistic in statistics[self.in_order]]
-        numbers = torch.tensor([[basis.index(pair) if pair in basis else len(basis) for pair in row] for row in wanted])
+        numbers = _numbers(self.in_order, order, statistics[self.in_order], places[order])
         theta = F.pad(self.theta[str(order)], (0, 1))[..., numbers]
         return theta.permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2)
+
+
+@cache
+def _numbers(in_order: int, out_order: int, statistics: tuple[str, ...], places: tuple[str | None, ...]) -> torch.Tensor:
+    """The numbers (statistics, places) of the maps in their basis; the number after the last where there is no such map."""
+    basis = BASES[in_order, out_order]
+    wanted = [[(statistic, place) for place in places] for statistic in statistics]
+    return torch.tensor([[basis.index(pair) if pair in basis else len(basis) for pair in row] for row in wanted])
 
 
 def _by_bucket(x: torch.Tensor, matrices: torch.Tensor, buckets: torch.Tensor | None) -> torch.Tensor:

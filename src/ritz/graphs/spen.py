@@ -254,7 +254,9 @@ class SPEN(nn.Module):
 
     def _checked(self, x, edge_attr, edge_index, batch) -> torch.Tensor:
         if x is None and (batch is None or self.in_channels):
-            raise ValueError(f"x must have shape (nodes, {self.in_channels}), got None{'' if self.in_channels else ' and no batch to count the nodes by'}")
+            raise ValueError(
+                f"x must have shape (nodes, {self.in_channels}), got None{'' if self.in_channels else ' and no batch to count the nodes by'}"
+            )
         if x is not None and (x.dim() != 2 or x.shape[1] != self.in_channels or not len(x)):
             raise ValueError(f"x must have shape (nodes, {self.in_channels}), got {tuple(x.shape)}")
         batch = torch.zeros(len(x), dtype=torch.long, device=x.device) if batch is None else batch
