@@ -79,6 +79,15 @@ if TYPE_CHECKING:
     from ritz.graphs.pivotal_attention import pivotal_attention as pivotal_attention
     from ritz.graphs.pivotal_attention import pivotal_attention3 as pivotal_attention3
 
+    # equivariant maps of ego networks
+    from ritz.graphs.ego_networks import EgoBatch as EgoBatch
+    from ritz.graphs.ego_networks import EgoNetworks as EgoNetworks
+    from ritz.graphs.ego_networks import ego_networks as ego_networks
+    from ritz.graphs.ego_networks import whole_graphs as whole_graphs
+    from ritz.graphs.permutation_equivariant_maps import equivariant_basis as equivariant_basis
+    from ritz.graphs.spen import SPEN as SPEN
+    from ritz.graphs.spen import SPENConv as SPENConv
+
     # clouds of points
     from ritz.graphs.orientation_grids import sphere_grid as sphere_grid
     from ritz.graphs.ponita import ConvNeXtBlock as ConvNeXtBlock
