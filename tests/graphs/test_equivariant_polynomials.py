@@ -9,13 +9,14 @@ import scipy.sparse
 import torch
 from specimens import Specimen
 
-from ritz.graphs import Motif, contraction_plan, equivariant_polynomial, injective_polynomial, polynomial_basis
+from ritz.graphs import ContractionPlan, Motif, contraction_plan, equivariant_polynomial, injective_polynomial, polynomial_basis
 
 TRIANGLE = [(0, 1), (1, 2), (2, 0)]
 K4 = list(itertools.combinations(range(4), 2))
 X = np.ones((4, 4)) - np.eye(4)
 
 SPECIMENS = {
+    "ContractionPlan": Specimen(ContractionPlan, lambda: {"order": (0, 1), "widths": (1, 0)}, spare=frozenset({"order", "widths"})),
     "contraction_plan": Specimen(contraction_plan, lambda: {"H": Motif(TRIANGLE)}, spare=frozenset({"H"})),
     "equivariant_polynomial": Specimen(equivariant_polynomial, lambda: {"X": X.copy(), "H": Motif(TRIANGLE)}, spare=frozenset({"H"})),
     "injective_polynomial": Specimen(injective_polynomial, lambda: {"X": X.copy(), "H": Motif(TRIANGLE)}, spare=frozenset({"H"})),

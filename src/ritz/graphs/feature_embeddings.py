@@ -8,13 +8,13 @@ from torch import nn
 from ritz.core import integer
 
 
-def feature_embedding(types: int | None, length: int | None, what: str, dim: int) -> nn.Module | None:
-    """Return what maps node or edge features to vectors of length dim: a table of `types`, a linear map from `length` numbers, or None for none."""
+def feature_embedding(types: int | None, types_name: str, length: int | None, length_name: str, dim: int) -> nn.Module | None:
+    """Return what maps features to vectors of length dim: a table of `types`, a linear map from `length` numbers, or None for none."""
     if types is not None and length is not None:
-        raise ValueError(f"{what}_types and {what}_dim must not both be given")
+        raise ValueError(f"{types_name} and {length_name} must not both be given")
     if types is not None:
-        return nn.Embedding(integer(types, f"{what}_types", at_least=1), dim)
-    return None if length is None else nn.Linear(integer(length, f"{what}_dim", at_least=1), dim)
+        return nn.Embedding(integer(types, types_name, at_least=1), dim)
+    return None if length is None else nn.Linear(integer(length, length_name, at_least=1), dim)
 
 
 def embedded_features(embed: nn.Module | None, features: torch.Tensor | None, count: int, name: str) -> torch.Tensor | None:

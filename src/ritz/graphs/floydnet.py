@@ -177,8 +177,8 @@ class FloydNet(nn.Module):
         self.blocks = nn.ModuleList(FloydBlock(dim, heads) for _ in range(integer(depth, "depth", at_least=1)))
         self.kind = nn.Embedding(3, dim)  # no edge, edge, a node with itself
         self.special = nn.Embedding(3, dim) if supernode else None  # from the supernode, to it, itself
-        self.node = feature_embedding(node_types, node_dim, "node", dim)
-        self.edge = feature_embedding(edge_types, edge_dim, "edge", dim)
+        self.node = feature_embedding(node_types, "node_types", node_dim, "node_dim", dim)
+        self.edge = feature_embedding(edge_types, "edge_types", edge_dim, "edge_dim", dim)
         out = integer(out_channels, "out_channels", at_least=1)
         self.head = nn.Sequential(nn.Linear(dim, 4 * dim), nn.SiLU(), nn.Linear(4 * dim, out))
 

@@ -248,7 +248,8 @@ class Grit(nn.Module):
         out = integer(out_channels, "out_channels", at_least=1)
         options = {"dropout": dropout, "attn_dropout": attn_dropout, "norm": norm}
         self.layers = nn.ModuleList(GritLayer(dim, heads, **options) for _ in range(layers))
-        self.node, self.edge = feature_embedding(node_types, in_channels, "node", dim), feature_embedding(edge_types, edge_channels, "edge", dim)
+        self.node = feature_embedding(node_types, "node_types", in_channels, "in_channels", dim)
+        self.edge = feature_embedding(edge_types, "edge_types", edge_channels, "edge_channels", dim)
         self.own, self.relative = (nn.Linear(self.walk_length, dim, bias=False) for _ in range(2))
         for linear in (self.own, self.relative):
             nn.init.xavier_uniform_(linear.weight)

@@ -239,7 +239,7 @@ class RQGNNDetector(BaseEstimator):
 
     def _prepared(self, graphs: Sequence) -> list:
         """The graphs with features, checked, and their quotients."""
-        transform = RayleighQuotient(self.normalize_rq)
+        transform = RayleighQuotient(flag(self.normalize_rq, "normalize_rq"))
         return [transform(_data.Data(x=self._features(data), edge_index=data.edge_index)) for data in graphs]
 
     def _features(self, data) -> torch.Tensor:
