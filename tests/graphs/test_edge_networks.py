@@ -130,7 +130,7 @@ def test_the_network_for_nodes_drops_in_the_second_of_four_layers():
     network(X, EDGES)
     assert [count for count, _ in seen] == [40] * 2 + [32] * 4 + [26] * 2
     assert seen[1][1] is None
-    assert all(1e-4 <= weights.detach().min() and weights.detach().max() <= 1 for _, weights in seen[2:])
+    assert all(weights.detach().min() >= 1e-4 and weights.detach().max() <= 1 for _, weights in seen[2:])
     seen.clear()
     network.eval()(X, EDGES)
     assert [count for count, _ in seen] == [40] * 8

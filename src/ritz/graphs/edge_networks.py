@@ -113,13 +113,13 @@ class EHGNNClassifier(nn.Module):
         edge_attr = x.new_ones(edge_index.shape[1], 1) if edge_attr is None else edge_attr
         edge_attr = checked_features(edge_attr, "edge_attr", edge_index.shape[1], self.edge_channels)
         x = F.relu(self.convs[0](x, edge_index))
-        read = _largest_mean_sum(x, batch)
+        read = largest_mean_sum(x, batch)
         for conv, edge_conv, drop in zip(self.convs[1:], self.edge_convs, self.drops):
             dual = dual_hypergraph(edge_index, batch)
             edge_attr = F.relu(edge_conv(edge_attr, dual[0]))
             edge_index, edge_attr, edge_weight, _ = drop(edge_index, edge_attr, batch, dual=dual)
             x = F.relu(conv(x, edge_index, edge_weight))
-            read = read + _largest_mean_sum(x, batch)
+            read = read + largest_mean_sum(x, batch)
         return self.classify(read)
 
 
@@ -241,7 +241,8 @@ class EdgeAutoencoder(nn.Module):
 
     Notes
     -----
-    The dual knows no orientation: both of an undirected edge are restored alike if their features are, and one of them is enough.
+    The dual knows no orientation: both of an undirected edge are restored alike if their features are, and one of them is enough. Each
+    convolution averages an edge with its neighbors, which the way back must undo: one layer is learned faster than the authors' two.
 
     Examples
     --------
@@ -322,6 +323,7 @@ def _graphs(batch: torch.Tensor | None) -> int:
     return 1 if batch is None else int(batch.max()) + 1 if batch.numel() else 0
 
 
-def _largest_mean_sum(x: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
+def largest_mean_sum(x: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
+    """Return the largest, the mean and the sum (B, 3 C) of node features (N, C) over each graph."""
     pools = (_nn.global_max_pool, _nn.global_mean_pool, _nn.global_add_pool)
     return torch.cat([pool(x, batch) for pool in pools], dim=1)
