@@ -69,6 +69,15 @@ if TYPE_CHECKING:
     from ritz.graphs.sinc_gcn import SINCConv as SINCConv
     from ritz.graphs.sinc_gcn import SIRConv as SIRConv
 
+    # edges: the dual hypergraph, pooling on it, and networks
+    from ritz.graphs.dual_hypergraph import DualHypergraph as DualHypergraph
+    from ritz.graphs.dual_hypergraph import dual_hypergraph as dual_hypergraph
+    from ritz.graphs.edge_networks import EdgeAutoencoder as EdgeAutoencoder
+    from ritz.graphs.edge_networks import EHGNNClassifier as EHGNNClassifier
+    from ritz.graphs.edge_networks import HyperDropGCN as HyperDropGCN
+    from ritz.graphs.edge_pooling import HyperCluster as HyperCluster
+    from ritz.graphs.edge_pooling import HyperDrop as HyperDrop
+
     # attention over pairs
     from ritz.graphs.floyd_isomorphism import Distinguished as Distinguished
     from ritz.graphs.floyd_isomorphism import floyd_isomorphism_test as floyd_isomorphism_test
