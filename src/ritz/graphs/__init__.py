@@ -79,6 +79,12 @@ if TYPE_CHECKING:
     from ritz.graphs.pivotal_attention import pivotal_attention as pivotal_attention
     from ritz.graphs.pivotal_attention import pivotal_attention3 as pivotal_attention3
 
+    # heterogeneous graphs, propagated once
+    from ritz.graphs.heterogeneous_propagation import RpHGNNPrecompute as RpHGNNPrecompute
+    from ritz.graphs.label_groups import propagate_labels as propagate_labels
+    from ritz.graphs.rphgnn import RpHGNN as RpHGNN
+    from ritz.graphs.rphgnn import RpHGNNClassifier as RpHGNNClassifier
+
     # clouds of points
     from ritz.graphs.orientation_grids import sphere_grid as sphere_grid
     from ritz.graphs.ponita import ConvNeXtBlock as ConvNeXtBlock
