@@ -97,6 +97,12 @@ if TYPE_CHECKING:
     from ritz.graphs.spen import SPEN as SPEN
     from ritz.graphs.spen import SPENConv as SPENConv
 
+    # heterogeneous graphs, propagated once
+    from ritz.graphs.heterogeneous_propagation import RpHGNNPrecompute as RpHGNNPrecompute
+    from ritz.graphs.label_groups import propagate_labels as propagate_labels
+    from ritz.graphs.rphgnn import RpHGNN as RpHGNN
+    from ritz.graphs.rphgnn import RpHGNNClassifier as RpHGNNClassifier
+
     # clouds of points
     from ritz.graphs.orientation_grids import sphere_grid as sphere_grid
     from ritz.graphs.ponita import ConvNeXtBlock as ConvNeXtBlock
