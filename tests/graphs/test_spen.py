@@ -29,8 +29,8 @@ SPECIMENS = {
     "SPEN.forward": Specimen(
         lambda **data: SPEN(3, 4, num_classes=2, num_layers=2, edge_dim=2)(**data),
         lambda: {"x": torch.ones(3, 3), "edge_index": PATH.clone(), "edge_attr": torch.ones(4, 2), "batch": torch.tensor([0, 0, 0])},
-        spare=frozenset({"x", "batch"}),
-        accepts={"edge_attr": ("integers",)},
+        spare=frozenset({"batch"}),
+        accepts={"edge_attr": ("integers",), "x": ("integers",)},
     ),
 }
 
@@ -242,12 +242,14 @@ def test_the_adjacency_is_normalized():
     ("arguments", "message"),
     [
         ({"x": None}, "x must have shape"),
+        ({"x": None, "batch": None}, "x must be given where there is no batch"),
         ({"x": torch.full((3, 3), float("nan"))}, "x must be finite"),
         ({"x": torch.ones(3, 2)}, "x must have shape"),
         ({"edge_index": torch.tensor([[0, 1, 2, 3], [1, 0, 1, 2]])}, "edge_index must number nodes from 0 to 2"),
         ({"edge_attr": torch.full((4, 2), float("inf"))}, "edge_attr must be finite"),
         ({"edge_attr": None}, "edge_attr must have shape"),
-        ({"batch": torch.tensor([0, 0])}, "batch must hold the graph of each node"),
+        ({"batch": torch.tensor([0, 0])}, "x must have shape"),
+        ({"batch": torch.zeros(3, 1)}, "batch must hold the graph of each node"),
         ({"batch": torch.tensor([0, 1, 0])}, "batch must be in order"),
     ],
 )

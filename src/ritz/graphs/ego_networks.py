@@ -297,8 +297,8 @@ class EgoBatch(_transforms.BaseTransform):
 
     Notes
     -----
-    Stored are ``ego_member_index``, ``ego_sizes``, ``ego_pair_index``, ``ego_slots`` and ``ego_reverse``, the tensors of `EgoNetworks`; what comes back
-    is an `EgoData`, which numbers them on in batches.
+    Stored are ``ego_member_index``, ``ego_sizes``, ``ego_pair_index``, ``ego_slots`` and ``ego_reverse``, the tensors of `EgoNetworks`; what comes
+    back is an `EgoData`, which numbers them on in batches.
 
     Examples
     --------

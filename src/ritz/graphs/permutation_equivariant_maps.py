@@ -146,8 +146,8 @@ class SubgraphMap(nn.Module):
 
     Notes
     -----
-    ``theta["q"]`` has shape (buckets, in, out, maps), maps in the order of `BASES`. Cost O(S C + M C^2 + P C^2), with S slots, M seats and P pairs (see
-    `EgoNetworks`); stored for the backward pass are O(M + P) C numbers, whatever the number of maps.
+    ``theta["q"]`` has shape (buckets, in, out, maps), maps in the order of `BASES`. Cost O(S C + M C^2 + P C^2), with S slots, M seats and P pairs
+    (see `EgoNetworks`); stored for the backward pass are O(M + P) C numbers, whatever the number of maps.
     """
 
     def __init__(self, in_order: int, in_channels: int, out_channels: Mapping[int, int], num_buckets: int, bias: bool):
@@ -213,7 +213,7 @@ class SubgraphMap(nn.Module):
         return lines
 
     def _matrix(self, order: int, statistics: Mapping, places: Mapping) -> torch.Tensor:
-        """The coefficients (buckets, statistics * in, places * out) of the maps that put these statistics in these places, zero where there is none."""
+        """The coefficients (buckets, statistics * in, places * out) of the maps from these statistics to these places, zero where there is none."""
         numbers = _numbers(self.in_order, order, statistics[self.in_order], places[order])
         theta = F.pad(self.theta[str(order)], (0, 1))[..., numbers]
         return theta.permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2)

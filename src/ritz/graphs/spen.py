@@ -29,13 +29,13 @@ class SPENConv(nn.Module):
     Parameters
     ----------
     in_reps, out_reps : dict of int to int
-        Channels by order: 2 for features of pairs, 1 of nodes and, for outputs, 0 of ego networks. Each output order has `out_reps` channels from each
-        input order, side by side (from order 2 first), so twice as many if both come in: see the attribute `out_channels`.
+        Channels by order: 2 for features of pairs, 1 of nodes and, for outputs, 0 of ego networks. Each output order has `out_reps` channels from
+        each input order, side by side (from order 2 first), so twice as many if both come in: see the attribute `out_channels`.
     k : int
         Hops of the ego networks; they are always those of the graph itself, whatever the layer.
     size_buckets : sequence of int, optional
-        Sizes that have coefficients of their own; an ego network uses those of the nearest size, the smaller of two equally near. By default all sizes
-        share one set.
+        Sizes that have coefficients of their own; an ego network uses those of the nearest size, the smaller of two equally near. By default all
+        sizes share one set.
     bias : bool
         Add a constant to each channel; to pairs, one to all of them and one to those of a node with itself.
     strict_sizes : bool
@@ -48,9 +48,9 @@ class SPENConv(nn.Module):
 
     Notes
     -----
-    Coefficients are drawn from N(0, 2 / (in + out)). With S the sum of squared sizes, M the sum of sizes and P the number of pairs in some ego network,
-    a layer of C channels costs O(S C + (M + P) C^2) operations and stores O((M + P) C) numbers; a global layer stores O(n^2 C) a graph. If k reaches
-    from end to end, and all sizes share coefficients, it equals the global layer.
+    Coefficients are drawn from N(0, 2 / (in + out)). With S the sum of squared sizes, M the sum of sizes and P the number of pairs in some ego
+    network, a layer of C channels costs O(S C + (M + P) C^2) operations and stores O((M + P) C) numbers; a global layer stores O(n^2 C) a graph.
+    If k reaches from end to end, and all sizes share coefficients, it equals the global layer.
 
     Examples
     --------
@@ -153,8 +153,8 @@ class SPEN(nn.Module):
 
     Notes
     -----
-    For cost and memory see `SPENConv`. With k = 1 the layers see triangles but no longer cycle: graphs whose ego networks are alike, like two cycles of
-    six and cycles of four and eight, look the same to them at any depth if nodes have no features. The normalization does tell these two apart: it
+    For cost and memory see `SPENConv`. With k = 1 the layers see triangles but no longer cycle: graphs whose ego networks are alike, like two cycles
+    of six and cycles of four and eight, look the same to them at any depth if nodes have no features. The normalization does tell these two apart: it
     counts each pair once, and in a cycle of four two ego networks share a pair. Of a directed graph, D is the outdegree of rows and the indegree of
     columns.
 
@@ -253,25 +253,29 @@ class SPEN(nn.Module):
         return torch.cat([pairs, nodes], dim=1)
 
     def _checked(self, x, edge_attr, edge_index, batch) -> torch.Tensor:
-        if x is None and (batch is None or self.in_channels):
-            raise ValueError(
-                f"x must have shape (nodes, {self.in_channels}), got None{'' if self.in_channels else ' and no batch to count the nodes by'}"
-            )
-        if x is not None and (x.dim() != 2 or x.shape[1] != self.in_channels or not len(x)):
-            raise ValueError(f"x must have shape (nodes, {self.in_channels}), got {tuple(x.shape)}")
-        batch = torch.zeros(len(x), dtype=torch.long, device=x.device) if batch is None else batch
-        if batch.dim() != 1 or not len(batch) or (x is not None and len(batch) != len(x)):
+        if batch is None:
+            if x is None:
+                raise ValueError("x must be given where there is no batch: it says how many nodes there are")
+            batch = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        if batch.dim() != 1 or not len(batch):
             raise ValueError(f"batch must hold the graph of each node, got shape {tuple(batch.shape)}")
         if bool((batch.diff() < 0).any()):
             raise ValueError("batch must be in order, the nodes of one graph after those of another")
+        if x is not None or self.in_channels:
+            _check_features(x, "x", (len(batch), self.in_channels))
         checked_edges(edge_index, len(batch))
-        expected = None if self.edge_dim is None else (edge_index.shape[1], self.edge_dim)
-        if (None if edge_attr is None else tuple(edge_attr.shape)) != expected:
-            raise ValueError(f"edge_attr must have shape {expected}, got {None if edge_attr is None else tuple(edge_attr.shape)}")
-        for name, values in (("x", x), ("edge_attr", edge_attr)):
-            if values is not None and not bool(values.isfinite().all()):
-                raise ValueError(f"{name} must be finite, got NaN or infinite entries")
+        if edge_attr is not None or self.edge_dim is not None:
+            _check_features(edge_attr, "edge_attr", (edge_index.shape[1], self.edge_dim))
         return batch
+
+
+def _check_features(features, name: str, shape: tuple[int, int | None]) -> None:
+    if features is not None and not isinstance(features, torch.Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(features).__name__}")
+    if features is None or tuple(features.shape) != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {None if features is None else tuple(features.shape)}")
+    if not bool(features.isfinite().all()):
+        raise ValueError(f"{name} must be finite, got NaN or infinite entries")
 
 
 def normalized_adjacency(edge_index: torch.Tensor, num_nodes: int, like: torch.Tensor) -> torch.Tensor:

@@ -64,10 +64,11 @@ def _molecules(run: Run) -> None:
     means = {}
     for name, (folds, epochs) in plan.items():
         graphs, splits = _prepared(tu_collection(name), folds, most=run.pick(smoke=60, default=240) if name == "PROTEINS" or folds == 1 else None)
-        rows = []
-        for number, split in enumerate(run.progress(splits, name)):
-            for kind in NETWORKS:
-                rows.append({"fold": number + 1, "network": kind, "accuracy": _accuracy(kind, graphs, split, epochs, run.seed + number)})
+        rows = [
+            {"fold": number + 1, "network": kind, "accuracy": _accuracy(kind, graphs, split, epochs, run.seed + number)}
+            for number, split in enumerate(run.progress(splits, name))
+            for kind in NETWORKS
+        ]
         means[name] = {kind: float(np.mean([row["accuracy"] for row in rows if row["network"] == kind])) for kind in NETWORKS}
         spread = {kind: float(np.std([row["accuracy"] for row in rows if row["network"] == kind])) for kind in NETWORKS}
         largest = float(max(np.bincount([int(data.y) for data in graphs])) / len(graphs))
