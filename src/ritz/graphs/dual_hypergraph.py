@@ -65,7 +65,8 @@ def dual_hypergraph(
     edges = edge_index.shape[1]
     hyperedge_index = torch.empty(2, 2 * edges, dtype=torch.long, device=edge_index.device)
     hyperedge_index[0].view(edges, 2).copy_(_numbers(edges, edge_index).unsqueeze(1).expand(edges, 2))
-    hyperedge_index[1].view(edges, 2).copy_(edge_index.T)
+    for end in range(2):
+        hyperedge_index[1, end::2] = edge_index[end]
     if flag(add_loops, "add_loops"):
         hyperedge_index = _with_loops(hyperedge_index, edges)
     return hyperedge_index, edge_index.new_zeros(edges) if batch is None else batch[edge_index[0]]
