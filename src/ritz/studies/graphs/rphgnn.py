@@ -26,7 +26,7 @@ END_TO_END = ("R-GCN", "HGT")
 REACH = 4
 
 
-@study("rphgnn", minutes=6)
+@study("rphgnn", minutes=10)
 def study_rphgnn(run: Run) -> None:
     """One propagation with random projections does the work of networks trained on the whole graph, in a part of their time (Hu et al. 2024)."""
     data = _graph(run)
