@@ -45,7 +45,8 @@ def _entry(room: str, name: str) -> str:
 
     value = getattr(importlib.import_module(f"ritz.{room}"), name)
     kind = "autoclass" if inspect.isclass(value) else "autofunction" if callable(value) else "autodata"
-    routing = ", ".join(f"set_{method}_request" for method in ("fit", "partial_fit", "predict", "predict_proba", "decision_function", "score", "transform"))  # scikit-learn's
+    scikit_learn = ("fit", "partial_fit", "predict", "predict_proba", "decision_function", "score", "transform")
+    routing = ", ".join(f"set_{method}_request" for method in scikit_learn)
     members = f"\n   :members:\n   :exclude-members: {routing}" if inspect.isclass(value) else ""
     return f".. {kind}:: ritz.{room}.{name}{members}\n"
 
