@@ -154,6 +154,13 @@ def test_new_edges_in_the_same_tensor_are_seen():
     assert (after - before).abs().max() > 1e-6
 
 
+def test_half_precision_takes_plain_torch():
+    x, edges = _graph(0)
+    conv = SINCConv(3, 5, 4)
+    expected = conv(x.float(), edges)
+    torch.testing.assert_close(conv.bfloat16()(x.bfloat16(), edges).float(), expected, atol=0.1, rtol=0.1)
+
+
 def test_nothing_is_stored_for_each_edge_and_channel():
     """Peak memory of forward and backward stays below 2.2 numbers for each edge and message channel (it is far below: only nodes have channels)."""
     n, edges, hidden = 300, 40_000, 64

@@ -105,7 +105,7 @@ class SIRConv(_nn.MessagePassing):
             If shapes disagree.
         """
         sources, targets = self._checked(x, edge_index, edge_attr)
-        layout = self._layout(edge_index, len(sources), len(targets))
+        layout = self._layout(edge_index, sources, targets)
         q = self._projected(self.query, targets) + self._context(sources, edge_index, len(targets), layout)
         k = self._projected(self.key, sources)
         if layout is not None and self.edge is None and self.activation is torch.relu and self.how != "max":
@@ -143,13 +143,13 @@ class SIRConv(_nn.MessagePassing):
             raise ValueError(f"edge_attr must be given if and only if edge_dim is, got {'none' if edge_attr is None else 'some'}")
         return sources, targets
 
-    def _layout(self, edge_index: torch.Tensor, sources: int, targets: int) -> EdgeOrder | None:
-        """The sorted edges, kept while the same ones come; None off the CPU."""
-        if edge_index.device.type != "cpu":
+    def _layout(self, edge_index: torch.Tensor, sources: torch.Tensor, targets: torch.Tensor) -> EdgeOrder | None:
+        """The sorted edges, kept while the same ones come; None off the CPU and in half precision, which the compiled sums do not know."""
+        if edge_index.device.type != "cpu" or sources.dtype not in (torch.float32, torch.float64):
             return None
-        key = (edge_index._version, sources, targets)
+        key = (edge_index._version, len(sources), len(targets))
         if self._seen is None or self._seen[0] is not edge_index or self._seen[1] != key:
-            self._seen = (edge_index, key, EdgeOrder(edge_index, sources, targets))
+            self._seen = (edge_index, key, EdgeOrder(edge_index, len(sources), len(targets)))
         return self._seen[2]
 
 
