@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import njit
 
 from ritz.core import array, choice, flag, integer, optional_import, random_generator, real, spawn_seeds, to_numpy
 from ritz.graphs.relation_operators import RelationKey, add_reverses, node_count, normalized, relation_matrices, relation_pairs, reverses
@@ -263,10 +263,10 @@ def _times(operator: SparseRows, x: np.ndarray) -> np.ndarray:
     return product
 
 
-@njit(cache=True, nogil=True, parallel=True, fastmath={"contract", "reassoc", "nsz"})
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
 def _add_unit_rows(rows, total):
-    """Add each row, divided by its length, to the same row of `total`."""
-    for i in prange(rows.shape[0]):
+    """Add each row, divided by its length, to the same row of `total`; serial, since waking threads costs more than a block that is in the cache."""
+    for i in range(rows.shape[0]):
         row, own = rows[i], total[i]
         square = np.float32(0.0)
         for j in range(row.shape[0]):
