@@ -5,6 +5,7 @@ Rows are sources. Entries are float64 weights, indices sorted, parallel edges su
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +93,31 @@ def as_adjacency(
     if connected and (components := connected_components(weights, directed=False, return_labels=False)) > 1:
         raise ValueError(f"{name} must be a connected graph, got {components} components")
     return adjacency
+
+
+def disjoint_union(graphs: Sequence, *, directed: bool = True, name: str = "graphs") -> tuple[scipy.sparse.csr_array, np.ndarray]:
+    """Return the adjacency matrix of all PyG graphs side by side, and where the nodes of each begin: graph g has ``starts[g]:starts[g + 1]``.
+
+    A collection is checked as one graph; where that fails, the message names the first graph that `as_adjacency` refuses.
+    """
+    sizes = [int(data.num_nodes) for data in graphs]
+    if not sizes or min(sizes) == 0:
+        raise ValueError(f"{name} must be graphs with at least one node each, got {len(sizes)} graphs of at least {min(sizes, default=0)} nodes")
+    starts = np.cumsum([0, *sizes])
+    edges = [_pyg_edges(data, f"{name}[{i}]") for i, data in enumerate(graphs)]
+    lost = [i for i, (rows, columns, _) in enumerate(edges) if rows.size and max(rows.max(), columns.max()) >= sizes[i]]
+    if lost:
+        raise ValueError(f"{name}[{lost[0]}].edge_index must hold nodes below {sizes[lost[0]]}")
+    counts = [len(rows) for rows, _, _ in edges]
+    rows, columns, weights = (np.concatenate(parts) for parts in zip(*edges))
+    shift = np.repeat(starts[:-1], counts)
+    union = scipy.sparse.coo_array((weights, (rows + shift, columns + shift)), shape=(starts[-1], starts[-1]))
+    try:
+        return as_adjacency(union, directed=directed, name=name).matrix, starts
+    except ValueError:
+        for i, data in enumerate(graphs):
+            as_adjacency(data, directed=directed, name=f"{name}[{i}]")
+        raise
 
 
 def symmetrized(matrix: scipy.sparse.csr_array) -> scipy.sparse.csr_array:

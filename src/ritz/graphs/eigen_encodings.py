@@ -6,10 +6,11 @@ import copy
 from collections.abc import Sequence
 
 import numpy as np
+import scipy.sparse
 import torch
 
 from ritz.core import choice, integer, optional_import
-from ritz.graphs.adjacency import as_adjacency
+from ritz.graphs.adjacency import as_adjacency, disjoint_union
 from ritz.graphs.laplacian import laplacian
 from ritz.linalg import eigsh
 
@@ -45,32 +46,31 @@ class LaplacianEigenpairs(_transforms.BaseTransform):
 
     def forward(self, data):
         """Add the eigenpairs of one undirected graph; ``ValueError`` if it is directed."""
-        self._store(data, *smallest_eigenpairs(self._laplacian(data), self.k))
+        L = laplacian(as_adjacency(data, directed=False, name="data"), self.normalization)
+        self._store(data, *smallest_eigenpairs(L, self.k))
         return data
 
     def for_all(self, graphs: Sequence) -> list:
         """Return shallow copies of the graphs with their eigenpairs: small graphs of equal size go through LAPACK together."""
         graphs = [copy.copy(data) for data in graphs]
-        laplacians = [self._laplacian(data) for data in graphs]
-        sizes = np.array([L.shape[0] for L in laplacians])
+        if not graphs:
+            return graphs
+        union, starts = disjoint_union(graphs, directed=False)
+        L, sizes = laplacian(union, self.normalization), np.diff(starts)
         for size in np.unique(sizes):
             members = np.flatnonzero(sizes == size)
             if size > DENSE_SIZE:
-                for i in members:
-                    self._store(graphs[i], *smallest_eigenpairs(laplacians[i], self.k))
-                continue
-            values, vectors = _dense_eigenpairs(np.stack([laplacians[i].toarray() for i in members]), self.k)
-            for i, own_values, own_vectors in zip(members, values, vectors):
-                self._store(graphs[i], own_values, own_vectors)
+                pairs = zip(*(smallest_eigenpairs(L[starts[i] : starts[i + 1], starts[i] : starts[i + 1]], self.k) for i in members))
+            else:
+                pairs = _dense_eigenpairs(_diagonal_blocks(L, starts[members], size), self.k)
+            for i, values, vectors in zip(members, *pairs):
+                self._store(graphs[i], values, vectors)
         return graphs
 
-    def _laplacian(self, data):
-        return laplacian(as_adjacency(data, directed=False, name="data"), self.normalization)
-
     def _store(self, data, values: np.ndarray, vectors: np.ndarray) -> None:
-        padding = self.k - len(values)
-        data.eigval = torch.from_numpy(np.pad(values, (0, padding))[None]).float()
-        data.eigvec = torch.from_numpy(np.pad(vectors, ((0, 0), (0, padding)))).float()
+        data.eigval, data.eigvec = torch.zeros(1, self.k), torch.zeros(len(vectors), self.k)
+        data.eigval[0, : len(values)] = torch.from_numpy(values)
+        data.eigvec[:, : len(values)] = torch.from_numpy(vectors)
 
 
 def smallest_eigenpairs(L, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -80,6 +80,16 @@ def smallest_eigenpairs(L, k: int) -> tuple[np.ndarray, np.ndarray]:
         return _dense_eigenpairs(L.toarray(), k)
     pairs = eigsh(L, min(k, n), which="smallest", rng=0)
     return _with_exact_zeros(pairs.eigenvalues), pairs.eigenvectors
+
+
+def _diagonal_blocks(matrix: scipy.sparse.csr_array, starts: np.ndarray, size: int) -> np.ndarray:
+    """The dense blocks (B, size, size) on the diagonal of a block-diagonal matrix that begin at `starts`."""
+    rows = (starts[:, None] + np.arange(size)).ravel()
+    chosen = matrix[rows]
+    owner = np.repeat(np.arange(len(rows)), np.diff(chosen.indptr))
+    blocks = np.zeros((len(starts), size, size))
+    blocks[owner // size, owner % size, chosen.indices - starts[owner // size]] = chosen.data
+    return blocks
 
 
 def _dense_eigenpairs(L: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.sparse
 import torch
+from numba import njit, prange
 
 from ritz.core import flag, integer, optional_import, real
-from ritz.graphs.adjacency import as_adjacency
+from ritz.graphs.adjacency import as_adjacency, disjoint_union
 from ritz.graphs.laplacian import transition
 
 _transforms = optional_import("torch_geometric.transforms", extra="graphs")
@@ -69,33 +70,42 @@ class AddRRWP(_transforms.BaseTransform):
     def forward(self, data):
         """Add the probabilities of one graph."""
         A = as_adjacency(data, name="data").matrix
-        M = transition(A)
-        if A.shape[0] <= DENSE_SIZE:
-            self._store_dense(data, walk_probabilities(M.toarray()[None], self.walk_length)[0], A)
-        else:
-            self._store_sparse(data, M, A)
+        self._store_all([data], A, np.array([0, A.shape[0]]))
         return data
 
     def for_all(self, graphs: Sequence) -> list:
-        """Return shallow copies of the graphs with their probabilities: matrices of small graphs are padded and multiplied together."""
+        """Return shallow copies of the graphs with their probabilities."""
         graphs = [copy.copy(data) for data in graphs]
-        matrices = [as_adjacency(data, name="graphs").matrix for data in graphs]
-        for i in (i for i, A in enumerate(matrices) if A.shape[0] > DENSE_SIZE):
-            self._store_sparse(graphs[i], transition(matrices[i]), matrices[i])
-        small = sorted((i for i, A in enumerate(matrices) if A.shape[0] <= DENSE_SIZE), key=lambda i: matrices[i].shape[0])
-        for part in _parts(small, [A.shape[0] for A in matrices], self.walk_length):
-            stacked = _padded_transitions([matrices[i] for i in part])
-            for i, P in zip(part, walk_probabilities(stacked, self.walk_length)):
-                n = matrices[i].shape[0]
-                self._store_dense(graphs[i], P[:n, :n], matrices[i])
+        if graphs:
+            self._store_all(graphs, *disjoint_union(graphs))
         return graphs
 
-    def _store_dense(self, data, P: np.ndarray, A: scipy.sparse.csr_array) -> None:
-        target, source = np.nonzero(P.any(axis=-1))
-        self._store(data, np.einsum("iik->ik", P), target, source, P[target, source], A)
+    def _store_all(self, graphs: Sequence, A: scipy.sparse.csr_array, starts: np.ndarray) -> None:
+        """Store the probabilities of graphs that stand side by side in `A`, graph g in rows ``starts[g]:starts[g + 1]``."""
+        M, degrees = transition(A), A.sum(axis=1)
+        log_degrees = torch.from_numpy(np.log1p(degrees)).float()
+        sizes = np.diff(starts)
+        for part in _parts(np.flatnonzero(sizes <= DENSE_SIZE), sizes, self.walk_length):
+            first, areas = starts[part], sizes[part] ** 2
+            corners = np.cumsum([0, *areas])
+            P = np.empty((corners[-1], self.walk_length), dtype=np.float32)
+            joined = np.empty(corners[-1], dtype=np.bool_)
+            _walk_probabilities(M.indptr, M.indices, M.data, first, sizes[part], corners, P, joined)
+            for i, corner, area in zip(part, corners, areas):
+                self._store_dense(graphs[i], P[corner : corner + area], joined[corner : corner + area], sizes[i])
+        for i in np.flatnonzero(sizes > DENSE_SIZE):
+            own = slice(starts[i], starts[i + 1])
+            self._store_sparse(graphs[i], scipy.sparse.csr_array(M[own, own]))
+        for data, own_degrees in zip(graphs, log_degrees.split(sizes.tolist())):
+            data["log_deg"] = own_degrees.clone()
 
-    def _store_sparse(self, data, M: scipy.sparse.csr_array, A: scipy.sparse.csr_array) -> None:
-        n = A.shape[0]
+    def _store_dense(self, data, P: np.ndarray, joined: np.ndarray, n: int) -> None:
+        pairs = np.flatnonzero(joined)
+        target, source = np.divmod(pairs, n)
+        self._store(data, P[:: n + 1], target, source, P[pairs])
+
+    def _store_sparse(self, data, M: scipy.sparse.csr_array) -> None:
+        n = M.shape[0]
         power = scipy.sparse.eye_array(n, format="csr")
         keys, places, entries = [], [], []
         for k in range(self.walk_length):
@@ -112,43 +122,41 @@ class AddRRWP(_transforms.BaseTransform):
         target, source = np.divmod(pairs, n)
         own = np.zeros((n, self.walk_length))
         own[target[target == source]] = values[target == source]
-        self._store(data, own, target, source, values, A)
+        self._store(data, own, target, source, values)
 
-    def _store(self, data, own: np.ndarray, target: np.ndarray, source: np.ndarray, values: np.ndarray, A) -> None:
+    def _store(self, data, own: np.ndarray, target: np.ndarray, source: np.ndarray, values: np.ndarray) -> None:
         data[self.attr_abs] = torch.from_numpy(np.ascontiguousarray(own)).float()
         data[f"{self.attr_rel}_index"] = torch.from_numpy(np.stack([source, target]))
         data[f"{self.attr_rel}_val"] = torch.from_numpy(values).float()
-        data["log_deg"] = torch.from_numpy(np.log1p(A.sum(axis=1))).float()
         if self.spd:
             data[f"{self.attr_rel}_spd"] = torch.from_numpy(np.argmax(values > 0, axis=1))
 
 
-def walk_probabilities(M: np.ndarray, length: int) -> np.ndarray:
-    """Return the powers 0 to length - 1 of stacked matrices (B, n, n) as (B, n, n, length)."""
-    P = np.empty((*M.shape, length))
-    power = np.broadcast_to(np.eye(M.shape[-1]), M.shape)
-    for k in range(length):
-        P[..., k] = power
-        power = power @ M
-    return P
+@njit(cache=True, nogil=True, parallel=True)
+def _walk_probabilities(indptr, indices, weights, first, sizes, corners, P, joined):
+    """Powers of the diagonal blocks of a sparse matrix, block b of `sizes[b]` rows from `first[b]`: its pairs (i, j) become rows of P (pairs, K).
+
+    Marked as joined are the pairs for which some power is not zero.
+    """
+    for b in prange(len(sizes)):
+        n, start, corner = sizes[b], first[b], corners[b]
+        power, following = np.eye(n), np.empty((n, n))
+        own, own_joined = P[corner : corner + n * n], joined[corner : corner + n * n]
+        own_joined[:] = False
+        for k in range(P.shape[1]):
+            for i in range(n):
+                for j in range(n):
+                    own[i * n + j, k] = power[i, j]
+                    own_joined[i * n + j] |= power[i, j] != 0
+                following[i] = 0
+                for entry in range(indptr[start + i], indptr[start + i + 1]):
+                    neighbor, weight = indices[entry] - start, weights[entry]
+                    for j in range(n):
+                        following[i, j] += weight * power[neighbor, j]
+            power, following = following, power
 
 
-def _padded_transitions(matrices: list[scipy.sparse.csr_array]) -> np.ndarray:
-    n = max(A.shape[0] for A in matrices)
-    stacked = np.zeros((len(matrices), n, n))
-    for M, A in zip(stacked, matrices):
-        M[: A.shape[0], : A.shape[0]] = A.toarray()
-    degrees = stacked.sum(axis=-1, keepdims=True)
-    return np.divide(stacked, degrees, where=degrees > 0, out=np.zeros_like(stacked))
-
-
-def _parts(numbers: list[int], sizes: list[int], length: int):
-    """Cut graphs, sorted by size, into runs whose padded powers take no more than `STACK_BYTES`."""
-    part: list[int] = []
-    for i in numbers:
-        if part and (len(part) + 1) * sizes[i] ** 2 * length * 8 > STACK_BYTES:
-            yield part
-            part = []
-        part.append(i)
-    if part:
-        yield part
+def _parts(numbers: np.ndarray, sizes: np.ndarray, length: int) -> list[np.ndarray]:
+    """Cut graphs into runs whose dense powers take about `STACK_BYTES`."""
+    before = np.cumsum(sizes[numbers] ** 2 * length * 4)
+    return np.split(numbers, np.flatnonzero(np.diff(before // STACK_BYTES)) + 1) if len(numbers) else []
