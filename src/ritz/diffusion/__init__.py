@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from ritz.diffusion.sde import euler_maruyama_sample as euler_maruyama_sample
     from ritz.diffusion.sde import heun_sample as heun_sample
 
+    # Weighted particles
+    from ritz.diffusion.particles import WeightedParticles as WeightedParticles
+
     # Samplers as schedulers of `diffusers`
     from ritz.diffusion.schedulers import DPMSolverV3Scheduler as DPMSolverV3Scheduler
 

@@ -1,7 +1,8 @@
 """Log-densities of a diffusion model: by the change of variables along its probability-flow ODE, or along noisy paths without derivatives.
 
 Along ``dy/dlog sigma = y - D(y, sigma)`` the density of the noisy data changes by ``d log q / dlog sigma = -(d - tr dD/dy)``; the trace is taken
-exactly, by one derivative per coordinate, or estimated without bias from random signs (Hutchinson; Song et al., ICLR 2021, arXiv:2011.13456, appendix D.2).
+exactly, by one derivative per coordinate, or estimated without bias from random signs (Hutchinson; Song et al., ICLR 2021, arXiv:2011.13456,
+appendix D.2).
 Along a noisy path, followed from noise to data, Itô's formula needs the score alone: ``d log q = <dy, s> - |s|^2 dq / 2`` (Skreta et al., ICLR 2025,
 arXiv:2412.17762, theorem 1, in the frame y = x / alpha, where the drift vanishes).
 """

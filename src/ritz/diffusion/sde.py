@@ -1,7 +1,7 @@
 """Stochastic samplers: from noise to data over given noise levels, with as much fresh noise on the way as one likes.
 
-In the frame y = x / alpha the forward process is Brownian motion in the variance q = sigma^2, so with the score ``s = (D - y) / sigma^2`` of a denoiser
-D all of these equations have the marginals of the forward process:
+In the frame y = x / alpha the forward process is Brownian motion in the variance q = sigma^2, so with the score ``s = (D - y) / sigma^2`` of a
+denoiser D all of these equations have the marginals of the forward process:
 
     dy = (1 + zeta) / 2 s |dq| + sqrt(zeta |dq|) dW,    zeta >= 0        (zeta = 0: probability-flow ODE, 1: reverse-time SDE)
 
