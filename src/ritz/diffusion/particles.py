@@ -113,9 +113,12 @@ def resampled_indices(log_weights: torch.Tensor, scheme: Scheme, generator: torc
     n, options = len(log_weights), {"generator": generator, "dtype": torch.float64, "device": log_weights.device}
     cumulative = torch.softmax(log_weights.double(), dim=0).cumsum(0)
     cumulative[-1] = 1.0  # rounding must not leave a gap at the end
+    if scheme == "systematic":
+        # Point j is (j + u) / n, so particle i lies at or before the points from ceil(n C_i - u) on: counting is faster than searching.
+        first = torch.ceil(n * cumulative - torch.rand(1, **options)).long().clamp(0, n)
+        return torch.bincount(first, minlength=n + 1)[:n].cumsum(0)
     if scheme == "multinomial":
         points = torch.rand(n, **options).sort().values
     else:
-        offsets = torch.rand(1 if scheme == "systematic" else n, **options)
-        points = (torch.arange(n, dtype=torch.float64, device=log_weights.device) + offsets) / n
+        points = (torch.arange(n, dtype=torch.float64, device=log_weights.device) + torch.rand(n, **options)) / n
     return torch.searchsorted(cumulative, points, right=True).clamp(max=n - 1)
