@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from ritz.diffusion.sde import euler_maruyama_sample as euler_maruyama_sample
     from ritz.diffusion.sde import heun_sample as heun_sample
 
+    # Masked discrete diffusion
+    from ritz.diffusion.masked import Geometric as Geometric
+    from ritz.diffusion.masked import LogLinear as LogLinear
+    from ritz.diffusion.masked import MaskedLanguageModel as MaskedLanguageModel
+    from ritz.diffusion.masked import TabularMaskedModel as TabularMaskedModel
+
     # Weighted particles
     from ritz.diffusion.particles import WeightedParticles as WeightedParticles
 
