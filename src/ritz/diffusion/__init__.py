@@ -24,6 +24,21 @@ if TYPE_CHECKING:
     from ritz.diffusion.model_statistics import compute_ems as compute_ems
     from ritz.diffusion.samples import Samples as Samples
 
+    # Stochastic samplers, and log-densities
+    from ritz.diffusion.log_density import log_likelihood as log_likelihood
+    from ritz.diffusion.sde import ancestral_sample as ancestral_sample
+    from ritz.diffusion.sde import euler_maruyama_sample as euler_maruyama_sample
+    from ritz.diffusion.sde import heun_sample as heun_sample
+
+    # Masked discrete diffusion
+    from ritz.diffusion.masked import Geometric as Geometric
+    from ritz.diffusion.masked import LogLinear as LogLinear
+    from ritz.diffusion.masked import MaskedLanguageModel as MaskedLanguageModel
+    from ritz.diffusion.masked import TabularMaskedModel as TabularMaskedModel
+
+    # Weighted particles
+    from ritz.diffusion.particles import WeightedParticles as WeightedParticles
+
     # Samplers as schedulers of `diffusers`
     from ritz.diffusion.schedulers import DPMSolverV3Scheduler as DPMSolverV3Scheduler
 
