@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import typer
 
 from ritz import __version__
-from ritz.cli import bench, catalogue, compress, graphs, linalg, report, study
+from ritz.cli import bench, catalogue, compress, diffusion, graphs, linalg, report, study
 from ritz.core import MissingExtra
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ app.command("report")(report.write_report)
 app.command("bench")(bench.run_benchmarks)
 app.add_typer(linalg.app, name="linalg")
 app.add_typer(graphs.app, name="graphs")
+app.add_typer(diffusion.app, name="diffusion")
 app.command("compensate")(compress.compensate)
 
 

@@ -1,4 +1,4 @@
-"""What the jobs on graph files share: their arguments, how results of nodes are written, and the summary they end with."""
+"""What the jobs on graph files share: their arguments, and how results of nodes are written."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-
-from ritz.cli.output import print_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,14 +20,6 @@ JSON = typer.Option(False, "--json", help="Print the summary as JSON.")
 def count_edges(matrix: scipy.sparse.csr_array, *, directed: bool) -> int:
     """The number of edges, each undirected one counted once."""
     return int(matrix.nnz if directed else (matrix.nnz + (matrix.diagonal() != 0).sum()) // 2)
-
-
-def print_summary(summary: dict, json: bool) -> None:
-    """Print what a job did, as JSON or a line for each entry."""
-    if json:
-        print_json(summary)
-    else:
-        print("\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in summary.items()))
 
 
 def write_node_rows(out: Path, values: np.ndarray, nodes: np.ndarray, name: str) -> None:

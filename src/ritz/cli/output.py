@@ -25,6 +25,14 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
+def print_summary(summary: dict, json: bool) -> None:
+    """Print what a job did, as JSON or a line for each entry."""
+    if json:
+        print_json(summary)
+    else:
+        print("\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in summary.items()))
+
+
 def print_table(
     title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]], *, note: str | None = None, whole: Iterable[str] = ()
 ) -> None:

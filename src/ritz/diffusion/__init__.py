@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from ritz.diffusion.analytic import EmpiricalDenoiser as EmpiricalDenoiser
     from ritz.diffusion.analytic import GaussianMixtureDenoiser as GaussianMixtureDenoiser
 
+    # Bridges and interpolants between two distributions
+    from ritz.diffusion.light_schrodinger_bridge import LightSchrodingerBridge as LightSchrodingerBridge
+
     # Networks as denoisers, and their guidance
     from ritz.diffusion.denoisers import ClassifierFreeGuidance as ClassifierFreeGuidance
     from ritz.diffusion.denoisers import ClassifierGuidance as ClassifierGuidance

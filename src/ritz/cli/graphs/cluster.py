@@ -7,7 +7,8 @@ from pathlib import Path
 
 import typer
 
-from ritz.cli.graph_files import GRAPH, JSON, KEY, SEED, count_edges, print_summary, read_attributes, write_node_labels
+from ritz.cli.graph_files import GRAPH, JSON, KEY, SEED, count_edges, read_attributes, write_node_labels
+from ritz.cli.output import print_summary
 
 
 def cluster(

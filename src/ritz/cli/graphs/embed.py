@@ -7,7 +7,8 @@ from pathlib import Path
 
 import typer
 
-from ritz.cli.graph_files import GRAPH, JSON, KEY, SEED, count_edges, print_summary, write_node_rows
+from ritz.cli.graph_files import GRAPH, JSON, KEY, SEED, count_edges, write_node_rows
+from ritz.cli.output import print_summary
 
 
 def embed(

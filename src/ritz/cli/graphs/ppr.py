@@ -7,7 +7,8 @@ from pathlib import Path
 
 import typer
 
-from ritz.cli.graph_files import GRAPH, JSON, KEY, SEED, count_edges, print_summary
+from ritz.cli.graph_files import GRAPH, JSON, KEY, SEED, count_edges
+from ritz.cli.output import print_summary
 
 app = typer.Typer(no_args_is_help=True, help="Personalized PageRank: an index of random walks, and queries on it.")
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import typer
 
-from ritz.cli.graph_files import GRAPH, JSON, KEY, count_edges, print_summary, write_node_pairs
+from ritz.cli.graph_files import GRAPH, JSON, KEY, count_edges, write_node_pairs
+from ritz.cli.output import print_summary
 
 
 def proximity(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import typer
 
-from ritz.cli.graph_files import GRAPH, JSON, KEY, SEED, print_summary
+from ritz.cli.graph_files import GRAPH, JSON, KEY, SEED
+from ritz.cli.output import print_summary
 
 
 def sample(
