@@ -207,8 +207,7 @@ class EmpiricalDenoiser:
     def __call__(self, y: torch.Tensor, sigma: float | torch.Tensor) -> torch.Tensor:
         """Return E[x_0 | y] (batch, *shape) for y (batch, *shape) and sigma a float or (batch,)."""
         log_likelihood, _ = self._log_likelihood(y, sigma)
-        mean = torch.softmax(log_likelihood, dim=1) @ self._centered.to(y) + self._center.to(y)
-        return mean.reshape(y.shape)
+        return self.average(torch.softmax(log_likelihood, dim=1))
 
     def score(self, y: torch.Tensor, sigma: float | torch.Tensor) -> torch.Tensor:
         """Return the gradient (batch, *shape) of `log_prob` in y."""
@@ -233,16 +232,23 @@ class EmpiricalDenoiser:
         generator = torch_generator(generator, self.data.device)
         return self.data[torch.randint(len(self.data), (integer(n, "n", at_least=1),), generator=generator, device=self.data.device)]
 
-    def _log_likelihood(self, y: torch.Tensor, sigma: float | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """-|y - x_i|^2 / (2 sigma^2) as (batch, n), and sigma as (batch, 1) or (1, 1)."""
+    def average(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return the means (batch, *shape) of the data under weights (batch, n) that add up to one."""
+        return (weights @ self._centered.to(weights) + self._center.to(weights)).reshape(-1, *self.shape)
+
+    def squared_distances(self, y: torch.Tensor) -> torch.Tensor:
+        """Return |y - x_i|^2 (batch, n) up to rounding for y (batch, *shape), by one product of matrices."""
         if tuple(y.shape[1:]) != self.shape:
             raise ValueError(f"y must have shape (batch, {', '.join(map(str, self.shape))}), got {tuple(y.shape)}")
-        check_level(y, sigma)
-        level = torch.as_tensor(sigma, dtype=y.dtype, device=y.device).reshape(-1, 1)
         data = self._centered.to(y)
         y = y.flatten(1) - self._center.to(y)
-        squared = (y**2).sum(1, keepdim=True) - 2 * y @ data.T + (data**2).sum(1)
-        return -squared / (2 * level**2), level
+        return (y**2).sum(1, keepdim=True) - 2 * y @ data.T + (data**2).sum(1)
+
+    def _log_likelihood(self, y: torch.Tensor, sigma: float | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """-|y - x_i|^2 / (2 sigma^2) as (batch, n), and sigma as (batch, 1) or (1, 1)."""
+        check_level(y, sigma)
+        level = torch.as_tensor(sigma, dtype=y.dtype, device=y.device).reshape(-1, 1)
+        return -self.squared_distances(y) / (2 * level**2), level
 
 
 def _tensor(value, name: str, **checks) -> torch.Tensor:

@@ -154,11 +154,27 @@ class EDMDenoiser:
         """
         if x0.ndim < 2 or not len(x0):
             raise ValueError(f"x0 must have shape (batch, *shape), got {tuple(x0.shape)}")
-        options = {"generator": generator, "dtype": x0.dtype, "device": x0.device}
-        sigma = torch.exp(1.2 * torch.randn(len(x0), **options) - 1.2)
-        noise = torch.randn(x0.shape, **options)
-        weight = (sigma**2 + self.sigma_data**2) / (sigma * self.sigma_data) ** 2
-        return (per_sample(weight, x0) * (self(x0 + per_sample(sigma, x0) * noise, sigma) - x0) ** 2).mean()
+
+        def perturb(x0: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+            return x0 + per_sample(sigma, x0) * torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=x0.device)
+
+        return denoising_losses(self, x0, perturb, sigma_data=self.sigma_data, generator=generator).mean()
+
+
+def denoising_losses(
+    denoiser: Denoiser,
+    x0: torch.Tensor,
+    perturb: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    *,
+    P_mean: float = -1.2,
+    P_std: float = 1.2,
+    sigma_data: float = 0.5,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """The mean squared errors (batch,) of a denoiser at levels log sigma ~ N(P_mean, P_std^2), weighted by (sigma^2 + d^2) / (sigma d)^2."""
+    sigma = torch.exp(P_mean + P_std * torch.randn(len(x0), generator=generator, dtype=x0.dtype, device=x0.device))
+    weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+    return weight * (denoiser(perturb(x0, sigma), sigma) - x0).square().flatten(1).mean(1)
 
 
 @dataclass(frozen=True)
