@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ritz.diffusion import EMS, Discrete, DPMSolverV3Scheduler, Flow, GaussianMixtureDenoiser
+from ritz.diffusion import EMS, DEISScheduler, Discrete, DPMSolverV3Scheduler, Flow, GaussianMixtureDenoiser
 from ritz.diffusion.scheduler_interface import PREDICTION_TYPES, SolverScheduler, training_schedule
 
 diffusers = pytest.importorskip("diffusers")
@@ -45,6 +45,8 @@ def _with_statistics(scheduler: DPMSolverV3Scheduler) -> None:
 CASES = [
     Case(DPMSolverV3Scheduler, {}, _with_statistics),
     Case(DPMSolverV3Scheduler, {"spacing": "uniform", "solver_order": 2}, _with_statistics),
+    Case(DEISScheduler),
+    Case(DEISScheduler, {"variant": "rho_rk", "rk": "heun2", "spacing": "logsnr"}),
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 each_kind = pytest.mark.parametrize("case", {case.kind: case for case in CASES}.values(), ids=str)
@@ -213,6 +215,18 @@ def test_a_start_in_the_middle_is_found_by_its_timestep_or_set_by_the_pipeline(c
     assert torch.isfinite(sample).all()
     with pytest.raises(ValueError, match="step was called"):
         scheduler.step(sample, scheduler.timesteps[-1], sample)
+
+
+@every_case
+def test_a_start_inside_a_step_is_refused(case):
+    scheduler = case.make()
+    scheduler.set_timesteps(STEPS)
+    scheduler.set_begin_index(2 * scheduler.order + 1)
+    if scheduler.order == 1:
+        scheduler.step(NOISE, scheduler.timesteps[3], NOISE)
+    else:
+        with pytest.raises(ValueError, match="begin_index must be a multiple"):
+            scheduler.step(NOISE, scheduler.timesteps[5], NOISE)
 
 
 @each_kind

@@ -8,7 +8,18 @@ import pytest
 import torch
 from specimens import Specimen
 
-from ritz.diffusion import EMS, DPMSolverV3Scheduler, Flow, GaussianMixtureDenoiser, NetworkDenoiser, compute_ems, dpm_solver_v3_sample
+from ritz.diffusion import (
+    EMS,
+    DEISScheduler,
+    DPMSolverV3Scheduler,
+    Flow,
+    GaussianMixtureDenoiser,
+    NetworkDenoiser,
+    compute_ems,
+    deis_sample,
+    dpm_solver_v3_sample,
+)
+from ritz.diffusion.scheduler_interface import PREDICTION_TYPES
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -81,6 +92,46 @@ def test_a_loop_over_the_scheduler_is_the_sampler(prediction_type, prediction, t
     assert torch.allclose(ours, expected, rtol=1e-6, atol=1e-6)
 
 
+DEIS_OPTIONS = [
+    {},
+    {"order": 0, "spacing": "logsnr"},
+    {"variant": "rho_ab", "order": 2},
+    {"variant": "ipndm", "spacing": "uniform"},
+    {"variant": "rho_rk", "rk": "heun2"},
+    {"variant": "rho_rk", "rk": "ssprk3", "spacing": "karras"},
+]
+
+
+@pytest.mark.parametrize("options", DEIS_OPTIONS, ids=str)
+@pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction", "flow_prediction"])
+def test_a_loop_over_the_deis_scheduler_is_the_sampler(prediction_type, options):
+    scheduler = DEISScheduler(prediction_type=prediction_type, flow_shift=2.0, **options)
+    found, expected = _loop_and_sampler(scheduler, lambda *start: deis_sample(*start, steps=7, **options), torch.float64)
+    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])
+def test_a_loop_over_the_deis_scheduler_in_single_precision(prediction_type):
+    """Other variants magnify the rounding of the first, noisiest samples; see the test in double precision."""
+    found, expected = _loop_and_sampler(DEISScheduler(prediction_type=prediction_type), lambda *start: deis_sample(*start, steps=7), torch.float32)
+    assert torch.allclose(found.double(), expected.double(), rtol=1e-6, atol=1e-6)
+
+
+def _loop_and_sampler(scheduler, sample, dtype, steps=7):
+    """What the scheduler makes of noise in a loop, and what the sampler makes of it with the same network, both as x at the last time."""
+    schedule, network, noise = scheduler.schedule, _double(_network(scheduler)), NOISE.to(dtype)
+    scheduler.set_timesteps(steps)
+    if dtype == torch.float64:  # the network is to be called at the sampler's times, not at times rounded to single precision
+        scheduler.timesteps = torch.from_numpy(scheduler._to_timesteps(scheduler._times[:-1]))
+    x = noise
+    for timestep in scheduler.timesteps:
+        x = scheduler.step(network(x, timestep), timestep, x).prev_sample
+    assert x.dtype == dtype
+    kind = PREDICTION_TYPES[scheduler.config.prediction_type]
+    denoiser = NetworkDenoiser(network, schedule, kind, "1000sigma" if kind == "flow" else "timestep")
+    return x, sample(denoiser, noise / schedule.alpha(schedule.t_max), schedule).x * schedule.alpha(schedule.t_min)
+
+
 def test_statistics_come_from_the_file_of_the_configuration(tmp_path, ems):
     path = tmp_path / "model.safetensors"
     ems.save(path)
@@ -139,6 +190,22 @@ SPECIMENS = {
             "corrector_t_max": 0.5,
         },
         accepts={"corrector_t_max": ("none",)},
+    ),
+    "DEISScheduler": Specimen(
+        DEISScheduler,
+        lambda: {
+            "num_train_timesteps": 100,
+            "beta_start": 0.001,
+            "beta_end": 0.02,
+            "beta_schedule": "linear",
+            "trained_betas": np.linspace(0.001, 0.1, 100),
+            "prediction_type": "epsilon",
+            "flow_shift": 1.0,
+            "variant": "rho_rk",
+            "order": 2,
+            "rk": "heun2",
+            "spacing": "uniform",
+        },
     ),
     "DPMSolverV3Scheduler.set_timesteps": Specimen(
         lambda **arguments: DPMSolverV3Scheduler().set_timesteps(ems=EMS.degenerate("data", np.linspace(-5, 4.6, 121)), **arguments),

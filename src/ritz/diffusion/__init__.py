@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ritz.diffusion.denoisers import NetworkDenoiser as NetworkDenoiser
 
     # Samplers, and the statistics that some need
+    from ritz.diffusion.deis import deis_coefficients as deis_coefficients
+    from ritz.diffusion.deis import deis_sample as deis_sample
     from ritz.diffusion.dpm_solver_v3 import dpm_solver_v3_sample as dpm_solver_v3_sample
     from ritz.diffusion.exponential_integrator import multistep as multistep
     from ritz.diffusion.exponential_integrator import phi as phi
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from ritz.diffusion.particles import WeightedParticles as WeightedParticles
 
     # Samplers as schedulers of `diffusers`
+    from ritz.diffusion.schedulers import DEISScheduler as DEISScheduler
     from ritz.diffusion.schedulers import DPMSolverV3Scheduler as DPMSolverV3Scheduler
 
     # Noise schedules and grids of times

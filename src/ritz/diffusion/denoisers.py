@@ -46,6 +46,19 @@ def data_prediction(output: torch.Tensor, x: torch.Tensor, alpha, sigma, predict
     return (x - sigma * output) / (alpha + sigma)
 
 
+def noise_prediction(output: torch.Tensor, x: torch.Tensor, alpha, sigma, prediction: Prediction) -> torch.Tensor:
+    """Turn what a network says at ``x = alpha x_0 + sigma n`` into its estimate of n; see `data_prediction`."""
+    if prediction == "noise":
+        return output
+    if prediction == "velocity":
+        return (sigma * x + alpha * output) / (alpha**2 + sigma**2)
+    if prediction == "score":
+        return -sigma * output
+    if prediction == "data":
+        return (x - alpha * output) / sigma
+    return (x + alpha * output) / (alpha + sigma)
+
+
 @dataclass(frozen=True)
 class NetworkDenoiser:
     """The denoiser of a network ``network(x_t, time)`` trained under a noise schedule.

@@ -27,7 +27,7 @@ import torch
 from ritz.core import array, flag, integer, real
 from ritz.diffusion.denoisers import Denoiser, check_callable
 from ritz.diffusion.samples import Samples
-from ritz.diffusion.solver_plan import PlanStep, SolverPlan, Update
+from ritz.diffusion.solver_plan import SolverPlan, Update
 
 Coefficient = float | torch.Tensor
 """A factor of all coordinates, or one per coordinate, shape (*shape,)."""
@@ -122,6 +122,11 @@ class LinearUpdate:
     weights: dict[int, Coefficient]
     offset: Coefficient = 0.0
 
+    @property
+    def reach(self) -> int:
+        """How many values back it looks."""
+        return -min(self.weights, default=-1)
+
     def to(self, like: torch.Tensor) -> LinearUpdate:
         """The same update with its tensors in the dtype and on the device of `like`."""
 
@@ -151,9 +156,11 @@ def compile_update(update: Update, lam: Sequence[float], target: float, predicti
     return LinearUpdate(update.start, decay, weights, offset)
 
 
-def compile_plan(
-    plan: SolverPlan, lam: Sequence[float], predictions: Mapping[str, IntegratedPrediction] = PLAIN_PREDICTIONS
-) -> list[tuple[LinearUpdate, LinearUpdate | None]]:
+CompiledStep = tuple[LinearUpdate, LinearUpdate | None]
+"""Predictor and corrector of a step."""
+
+
+def compile_plan(plan: SolverPlan, lam: Sequence[float], predictions: Mapping[str, IntegratedPrediction] = PLAIN_PREDICTIONS) -> list[CompiledStep]:
     """Predictor and corrector of each step as coefficients, in double precision."""
     compiled = []
     for i, step in enumerate(plan.steps):
@@ -163,32 +170,38 @@ def compile_plan(
     return compiled
 
 
-class MultistepSolver:
-    """A plan on its way: holds the states and values that later steps look back at, and takes one step per denoiser call.
+class LinearStepSolver:
+    """Compiled steps on their way: holds the states and values that later steps look back at, and takes one step per denoiser call.
 
-    This is the loop body of `multistep` and of the schedulers: whoever owns the loop calls the denoiser and hands in what it said.
+    This is the loop body of the samplers and of the schedulers: whoever owns the loop calls the denoiser and hands in what it said.
+
+    Parameters
+    ----------
+    lam : sequence of float
+        The nodes at which the denoiser is called, and the last one.
+    names : sequence of str
+        For each step the prediction whose values it combines.
+    compiled : sequence of CompiledStep
+        What each step does.
+    predictions : mapping
+        From those names to predictions.
 
     Attributes
     ----------
     states : list of Tensor
-        The states of the nodes so far, corrected where the plan says so.
+        The states of the newest nodes, corrected where the steps say so.
     values : dict of str to list of Tensor
-        For each prediction the plan uses, its values at the same nodes.
+        For each prediction in use, its values at the newest nodes.
     """
 
-    def __init__(
-        self,
-        plan: SolverPlan,
-        lam: Sequence[float],
-        predictions: Mapping[str, IntegratedPrediction] = PLAIN_PREDICTIONS,
-        compiled: list[tuple[LinearUpdate, LinearUpdate | None]] | None = None,
-    ):
-        self.plan, self.lam, self.predictions = plan, lam, predictions
-        self.compiled = compile_plan(plan, lam, predictions) if compiled is None else compiled
-        self.used = {name: max(_reach(step) for step in plan.steps if step.prediction == name) for name in {s.prediction for s in plan.steps}}
+    def __init__(self, lam: Sequence[float], names: Sequence[str], compiled: Sequence[CompiledStep], predictions: Mapping[str, IntegratedPrediction]):
+        self.lam, self.names, self.compiled, self.predictions = lam, names, compiled, predictions
         self.states: list[torch.Tensor] = []
-        self.values: dict[str, list[torch.Tensor]] = {name: [] for name in self.used}
+        self.values: dict[str, list[torch.Tensor]] = {name: [] for name in dict.fromkeys(names)}
         self.position = 0
+        updates = [(name, update) for name, step in zip(names, compiled) for update in step if update is not None]
+        self._kept_states = max(-update.start for _, update in updates)
+        self._kept_values = {name: max(update.reach for used, update in updates if used == name) for name in self.values}
 
     def step(self, y: torch.Tensor, data: torch.Tensor) -> torch.Tensor:
         """Take the denoiser's estimate `data` at the state `y` of the newest node, correct that state, and return the next node's."""
@@ -199,27 +212,35 @@ class MultistepSolver:
     def record(self, y: torch.Tensor, data: torch.Tensor) -> None:
         """Enter a node with what the denoiser said there."""
         self.states.append(y)
+        del self.states[: -self._kept_states]
         for name, values in self.values.items():
             values.append(self.predictions[name].value(y, data, self.lam[self.position]))
-        self._forget()
+            del values[: -self._kept_values[name]]
 
     def correct(self) -> None:
-        """Redo the step that led to the newest node, if the plan says so; the denoiser's estimate stays."""
+        """Redo the step that led to the newest node, if there is a corrector; the denoiser's estimate stays."""
         if self.position and (corrector := self.compiled[self.position - 1][1]):
-            name = self.plan.steps[self.position - 1].prediction
-            self.states[-1] = corrector.to(self.states[-1])(self.states, self.values[name])
+            self.states[-1] = corrector.to(self.states[-1])(self.states, self.values[self.names[self.position - 1]])
 
     def predict(self) -> torch.Tensor:
         """Return the state at the next node."""
-        predictor, name = self.compiled[self.position][0], self.plan.steps[self.position].prediction
+        predictor, name = self.compiled[self.position][0], self.names[self.position]
         self.position += 1
         return predictor.to(self.states[-1])(self.states, self.values[name])
 
-    def _forget(self) -> None:
-        keep = max(self.used.values())
-        del self.states[:-keep]
-        for values in self.values.values():
-            del values[:-keep]
+
+class MultistepSolver(LinearStepSolver):
+    """A plan on its way; `compiled` is its `compile_plan`, made here if it is not at hand."""
+
+    def __init__(
+        self,
+        plan: SolverPlan,
+        lam: Sequence[float],
+        predictions: Mapping[str, IntegratedPrediction] = PLAIN_PREDICTIONS,
+        compiled: Sequence[CompiledStep] | None = None,
+    ):
+        compiled = compile_plan(plan, lam, predictions) if compiled is None else compiled
+        super().__init__(lam, [step.prediction for step in plan.steps], compiled, predictions)
 
 
 def multistep(
@@ -283,13 +304,13 @@ def multistep(
     return run_solver(denoiser, y, MultistepSolver(plan, nodes, known), keep_trajectory=flag(keep_trajectory, "keep_trajectory"))
 
 
-def run_solver(denoiser: Denoiser, y: torch.Tensor, solver: MultistepSolver, *, keep_trajectory: bool = False) -> Samples:
+def run_solver(denoiser: Denoiser, y: torch.Tensor, solver: LinearStepSolver, *, calls_per_step: int = 1, keep_trajectory: bool = False) -> Samples:
     """Drive a fresh solver to its end: one denoiser call at each of its nodes but the last."""
     trajectory = [y]
     for i, lam in enumerate(solver.lam[:-1]):
         sigma = math.exp(-lam)
         data = denoiser(y, sigma)
-        check_answer(data, y, f"step {i + 1}", sigma)
+        check_answer(data, y, f"step {i // calls_per_step + 1}", sigma)
         y = solver.step(y, data)
         if keep_trajectory:
             trajectory.append(y)
@@ -313,10 +334,6 @@ def check_start(y: object, name: str) -> torch.Tensor:
     if y.ndim < 2:
         raise ValueError(f"{name} must have shape (batch, *shape), got {tuple(y.shape)}")
     return y
-
-
-def _reach(step: PlanStep) -> int:
-    return max(step.predictor.reach, step.corrector.reach if step.corrector else 1)
 
 
 def _difference_weights(update: Update, lam: Sequence[float], h: float, sign: int) -> list[dict[int, float]]:

@@ -185,6 +185,8 @@ class SolverScheduler(_schedulers.SchedulerMixin, _diffusers.ConfigMixin):
     def _first_index(self, timestep: float | torch.Tensor) -> int:
         """Where the walk begins: a sampler may start in the middle, but only at the first of the network calls of a step."""
         if self._begin_index is not None:
+            if self._begin_index % self.order:
+                raise ValueError(f"begin_index must be a multiple of {self.order}, the network calls of a step, got {self._begin_index}")
             return self._begin_index
         return self.order * int(torch.argmin((self.timesteps[:: self.order].cpu() - float(timestep)).abs()))
 

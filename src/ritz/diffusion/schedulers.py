@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from ritz.core import flag, integer, optional_import, real
+from ritz.diffusion.deis import GivenNoise, calls_per_step, deis_solver, evaluation_times
+from ritz.diffusion.denoisers import noise_prediction
 from ritz.diffusion.dpm_solver_v3 import corrected_nodes, dpm_solver_v3_plan, dpm_solver_v3_solver, sampling_nodes
-from ritz.diffusion.exponential_integrator import MultistepSolver
+from ritz.diffusion.exponential_integrator import LinearStepSolver, MultistepSolver
 from ritz.diffusion.model_statistics import EMS
-from ritz.diffusion.scheduler_interface import SolverScheduler
+from ritz.diffusion.scheduler_interface import PREDICTION_TYPES, SolverScheduler
 
 _register_to_config = optional_import("diffusers.configuration_utils", extra="diffusers").register_to_config
 
@@ -119,6 +121,72 @@ class DPMSolverV3Scheduler(SolverScheduler):
             lower_order_final=self.config.lower_order_final,
         )
         return dpm_solver_v3_solver(self.ems, self._nodes[first:], plan, like)
+
+
+class DEISScheduler(SolverScheduler):
+    """DEIS (Zhang and Chen, ICLR 2023, arXiv:2204.13902) for `diffusers` pipelines; see `deis_sample`.
+
+    Parameters
+    ----------
+    num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas, prediction_type, flow_shift
+        As in `DPMSolverV3Scheduler`.
+    variant : {"tab", "rho_ab", "rho_rk", "ipndm"}
+        As in `deis_sample`. With "rho_rk" the timesteps are those of all stages, several per step.
+    order : int
+        Degree of the polynomials, 0 to 4: one less than what `diffusers` calls the order of its DEISMultistepScheduler, which extrapolates in
+        log rho and so is another member of the family. (The attribute `order` of a scheduler is its number of calls per step.)
+    rk : str
+        The Runge-Kutta method of "rho_rk".
+    spacing : {"logsnr", "uniform", "quadratic", "karras"}
+        The grid of times.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a bad argument.
+
+    Notes
+    -----
+    Sampling ends at the smallest noise level of the training schedule, not at zero. The timesteps are not whole numbers.
+
+    Examples
+    --------
+    >>> scheduler = DEISScheduler(order=2)
+    >>> scheduler.set_timesteps(5)
+    >>> sample = torch.randn(1, 2, 4, 4)
+    >>> for timestep in scheduler.timesteps:
+    ...     sample = scheduler.step(0 * sample, timestep, sample).prev_sample
+    """
+
+    @_register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.0001,
+        beta_end: float = 0.02,
+        beta_schedule: str = "linear",
+        trained_betas: np.ndarray | list[float] | None = None,
+        prediction_type: str = "epsilon",
+        flow_shift: float = 1.0,
+        variant: str = "tab",
+        order: int = 3,
+        rk: str = "kutta3",
+        spacing: str = "quadratic",
+    ):
+        super().__init__()
+        self.order = calls_per_step(variant, order, rk)
+
+    def _evaluation_times(self, steps: int) -> np.ndarray:
+        self._step_times = super()._evaluation_times(steps)
+        return evaluation_times(self.schedule, self._step_times, self.config.variant, self.config.rk)
+
+    def _solver_from(self, first: int, like: torch.Tensor) -> LinearStepSolver:
+        times, options = self._step_times[first // self.order :], self.config
+        return deis_solver(self.schedule, times, options.variant, options.order, options.rk, GivenNoise())
+
+    def _advance(self, i: int, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        noise = noise_prediction(output, x, self._alphas[i], self._sigmas[i], PREDICTION_TYPES[self.config.prediction_type])
+        return self._solver.step(x / self._alphas[i], noise)
 
 
 def _check_path(path: object, name: str) -> None:

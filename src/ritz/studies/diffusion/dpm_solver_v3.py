@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 
-from ritz.core import optional_import
-from ritz.diffusion import (
-    GaussianMixtureDenoiser,
-    NoiseSchedule,
-    VPLinear,
-    compute_ems,
-    dpm_solver_plan,
-    dpm_solver_v3_sample,
-    multistep,
-    timesteps,
-)
+from ritz.diffusion import VPLinear, compute_ems, dpm_solver_v3_sample
 from ritz.studies.digit_diffusion import trained_digit_diffusion
 from ritz.studies.registry import study
 from ritz.studies.run import Run
+from ritz.studies.solver_problems import Problem, Sampler, deis, noise, solvers_of_diffusers, taylor_solvers, ten_gaussians
 
 CALLS = (5, 6, 8, 10)
 GRIDS = ("quadratic", "logsnr")
 OURS = "DPM-Solver-v3"
 NAMED_BASELINES = ("DPM-Solver++(3M)", "UniPC-3 bh1", "UniPC-3 bh2")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A denoiser, starting points (batch, *shape), and where the fine reference takes them."""
-
-    denoiser: Callable
-    schedule: NoiseSchedule
-    starts: torch.Tensor
-    endpoints: torch.Tensor
-
-    def errors(self, sample: Callable, grid: str, steps: int) -> torch.Tensor:
-        """Distance (batch,) of each endpoint from the reference."""
-        x = sample(self.denoiser, self.starts, self.schedule, steps, grid)
-        return (x - self.endpoints).flatten(1).norm(dim=1).double().cpu()
 
 
 @study("dpm-solver-v3", minutes=1.5)
@@ -106,9 +79,7 @@ def _mixture_claims(run: Run, mean: dict, baselines: list[str]) -> None:
 
 def _mixture_problem(run: Run, seed: int) -> tuple[Problem, object]:
     generator = torch.Generator().manual_seed(seed)
-    means = torch.randn(10, 8, generator=generator, dtype=torch.float64)
-    variances = 0.01 + 0.05 * torch.rand(10, 8, generator=generator, dtype=torch.float64)
-    denoiser, schedule = GaussianMixtureDenoiser(torch.ones(10), means, variances), VPLinear()
+    denoiser, schedule = ten_gaussians(generator), VPLinear()
     ems = compute_ems(
         denoiser,
         schedule,
@@ -119,8 +90,8 @@ def _mixture_problem(run: Run, seed: int) -> tuple[Problem, object]:
         generator=generator,
         dtype=torch.float64,
     )
-    starts = schedule.rho(1.0) * torch.randn(run.pick(smoke=32, default=256), 8, generator=generator, dtype=torch.float64)
-    return _with_reference(run, denoiser, schedule, starts), ems
+    starts = noise(schedule, run.pick(smoke=32, default=256), (8,), generator, torch.float64)
+    return Problem.with_reference(run, denoiser, schedule, starts), ems
 
 
 def _digits_part(run: Run) -> None:
@@ -137,8 +108,8 @@ def _digits_part(run: Run) -> None:
             samples=run.pick(smoke=32, default=512, full=4096),
             generator=generator,
         )
-        starts = schedule.rho(1.0) * torch.randn(run.pick(smoke=20, default=256), *shape, generator=generator, device=run.device)
-        problem = _with_reference(run, model.guided(scale), schedule, starts)
+        starts = noise(schedule, run.pick(smoke=20, default=256), shape, generator, torch.float32)
+        problem = Problem.with_reference(run, model.guided(scale), schedule, starts)
         ours = {
             f"{OURS}, order {order}{kind}": partial(_ours, ems, order=order, **options)
             for order in (2, 3)
@@ -162,58 +133,8 @@ def _ours(ems, denoiser, y, schedule, steps: int, grid: str, **options) -> torch
     return dpm_solver_v3_sample(denoiser, y, schedule, ems, steps=steps, spacing=grid, **options).x
 
 
-def _baselines(order: int) -> dict[str, Callable]:
-    diffusers = optional_import("diffusers", extra="diffusers")
-    options = {"solver_order": order, "prediction_type": "sample", "final_sigmas_type": "sigma_min"}
-    return {
-        "DPM-Solver++(2M)": partial(_diffusers, lambda: diffusers.DPMSolverMultistepScheduler(**options | {"solver_order": 2})),
-        f"DPM-Solver++({order}M)": partial(_diffusers, lambda: diffusers.DPMSolverMultistepScheduler(**options)),
-        f"DPM-Solver++({order}M) in Taylor form": partial(_plan, partial(dpm_solver_plan, order=order)),
-        f"UniPC-{order} bh1": partial(_diffusers, lambda: diffusers.UniPCMultistepScheduler(solver_type="bh1", **options)),
-        f"UniPC-{order} bh2": partial(_diffusers, lambda: diffusers.UniPCMultistepScheduler(solver_type="bh2", **options)),
-        f"DEIS tAB-{order}": partial(_deis, order),
-    }
-
-
-def _diffusers(make: Callable, denoiser, y, schedule, steps: int, grid: str) -> torch.Tensor:
-    """A scheduler of `diffusers` on exactly our times, in its variance-preserving frame."""
-    rho = torch.from_numpy(schedule.rho(timesteps(schedule, steps, grid)))
-    scheduler = make()
-    scheduler.set_timesteps(steps)
-    scheduler.sigmas, scheduler.timesteps = rho, torch.arange(steps)
-    scheduler.set_begin_index(0)
-    alphas = (1 / torch.sqrt(1 + rho**2)).tolist()
-    x = alphas[0] * y
-    for i in range(steps):
-        x = scheduler.step(denoiser(x / alphas[i], float(rho[i])), i, x).prev_sample
-    return x / alphas[-1]
-
-
-def _plan(make: Callable, denoiser, y, schedule, steps: int, grid: str) -> torch.Tensor:
-    return multistep(denoiser, y, schedule.lam(timesteps(schedule, steps, grid)), make(steps)).x
-
-
-def _deis(order: int, denoiser, y, schedule, steps: int, grid: str) -> torch.Tensor:
-    """tAB-DEIS (Zhang and Chen, ICLR 2023, arXiv:2204.13902): the noise prediction extrapolated by a polynomial in t."""
-    points, weights = np.polynomial.legendre.leggauss(32)
-    times = timesteps(schedule, steps, grid)
-    lam, noises = schedule.lam(times), []
-    for i in range(steps):
-        rho = math.exp(-lam[i])
-        noises = [(y - denoiser(y, rho)) / rho, *noises][: order + 1]
-        nodes, half = times[i : None if i < len(noises) else i - len(noises) : -1], 0.5 * (lam[i + 1] - lam[i])
-        at = lam[i] + half * (points + 1)
-        t, measure = schedule.inverse_lam(at), -half * weights * np.exp(-at)
-        for j, noise in enumerate(noises):
-            lagrange = np.prod([(t - node) / (nodes[j] - node) for k, node in enumerate(nodes) if k != j], axis=0)
-            y = y + float(np.sum(measure * lagrange)) * noise
-    return y
-
-
-def _with_reference(run: Run, denoiser, schedule, starts: torch.Tensor) -> Problem:
-    steps = run.pick(smoke=200, default=4000)
-    endpoints = multistep(denoiser, starts, schedule.lam(timesteps(schedule, steps)), dpm_solver_plan(steps, order=3)).x
-    return Problem(denoiser, schedule, starts, endpoints)
+def _baselines(order: int) -> dict[str, Sampler]:
+    return solvers_of_diffusers(order) | taylor_solvers(order) | {f"DEIS tAB-{order}": deis(order=order)}
 
 
 def _draw(axes, names: list[str], mean: dict) -> None:
