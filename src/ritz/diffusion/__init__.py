@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     # Bridges and interpolants between two distributions
     from ritz.diffusion.light_schrodinger_bridge import LightSchrodingerBridge as LightSchrodingerBridge
 
+    # Poisson flows
+    from ritz.diffusion.poisson_flow import PoissonFlow as PoissonFlow
+    from ritz.diffusion.poisson_flow import pfgmpp_field as pfgmpp_field
+    from ritz.diffusion.poisson_flow import pfgmpp_loss as pfgmpp_loss
+    from ritz.diffusion.poisson_flow import pfgmpp_sample as pfgmpp_sample
+    from ritz.diffusion.poisson_flow_scheduler import PFGMPPHeunScheduler as PFGMPPHeunScheduler
+
     # Networks as denoisers, and their guidance
     from ritz.diffusion.denoisers import ClassifierFreeGuidance as ClassifierFreeGuidance
     from ritz.diffusion.denoisers import ClassifierGuidance as ClassifierGuidance

@@ -2,8 +2,8 @@
 
 Xu, Liu, Tian, Tong, Tegmark and Jaakkola, "PFGM++: Unlocking the Potential of Physics-Inspired Generative Models", ICML 2023, arXiv:2302.04265.
 
-Let r be the norm of the D further variables, and r = sigma sqrt(D). Data y is perturbed with density ~ (|x - y|^2 + r^2)^{-(N + D) / 2}: a multivariate
-Student distribution with D degrees of freedom and scale sigma, which is Gaussian for D = infinity. The flow along the field is
+Let r be the norm of the D further variables, and r = sigma sqrt(D). Data y is perturbed with density ~ (|x - y|^2 + r^2)^{-(N + D) / 2}, a
+multivariate Student distribution with D degrees of freedom and scale sigma, which is Gaussian for D = infinity. The flow along the field is
 ``dx / dsigma = (x - D(x, sigma)) / sigma`` with the posterior mean D: samplers, preconditioning and weights of diffusion models stay as they are.
 """
 
@@ -58,14 +58,14 @@ class PoissonFlow:
     data_dim: int
 
     def __post_init__(self):
-        if self.D != math.inf:
+        if math.inf != self.D:
             real(self.D, "D", above=0)
         integer(self.data_dim, "data_dim", at_least=1)
 
     @property
     def is_gaussian(self) -> bool:
         """Whether D is infinite."""
-        return self.D == math.inf
+        return math.inf == self.D
 
     def r_from_sigma(self, sigma: float | torch.Tensor) -> float | torch.Tensor:
         """Return r = sigma sqrt(D), the norm of the further variables that matches a noise level."""
