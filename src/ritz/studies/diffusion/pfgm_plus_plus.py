@@ -48,7 +48,7 @@ def _pixels() -> tuple[torch.Tensor, torch.Tensor]:
 
 def _exact_field(run: Run, train: torch.Tensor, held_out: torch.Tensor, floor: float) -> dict[tuple[float, float], np.ndarray]:
     data = EmpiricalDenoiser(train)
-    count, seeds = run.pick(smoke=100, default=1000, full=4000), run.seeds(run.pick(smoke=2, default=4, full=8))
+    count, seeds = run.pick(smoke=100, default=1000, full=4000), run.seeds(run.pick(smoke=1, default=4, full=8))
     excess = {}
     for D in run.progress(run.pick(smoke=(*CLAIMED, math.inf), default=DIMENSIONS), "exact fields"):
         flow = PoissonFlow(D, train.shape[1])
@@ -78,14 +78,15 @@ def _claims(run: Run, excess: dict[tuple[float, float], np.ndarray]) -> None:
             paper=paper,
         )
     undisturbed = {D: values for (D, alpha), values in excess.items() if alpha == 0}
-    largest = max(_standard_errors(values, undisturbed[math.inf]) for D, values in undisturbed.items() if D != math.inf)
+    largest = max(_standard_errors(values, undisturbed[math.inf]) for D, values in undisturbed.items() if math.inf != D)
     run.claim(
         "undisturbed, all D agree with infinity within two standard errors (largest gap, in standard errors)", measured=largest, holds=largest <= 2
     )
 
 
 def _standard_errors(a: np.ndarray, b: np.ndarray) -> float:
-    return float(abs(a.mean() - b.mean()) / math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / len(a)))
+    error = math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / len(a)) if len(a) > 1 else math.inf
+    return float(abs(a.mean() - b.mean()) / error)
 
 
 def _networks(run: Run, train: torch.Tensor, held_out: torch.Tensor, floor: float) -> None:
