@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     # Bridges and interpolants between two distributions
     from ritz.diffusion.light_schrodinger_bridge import LightSchrodingerBridge as LightSchrodingerBridge
 
+    # Rare samples
+    from ritz.diffusion.minority_guidance import MinorityClassifier as MinorityClassifier
+    from ritz.diffusion.minority_guidance import MinorityGuidance as MinorityGuidance
+    from ritz.diffusion.minority_guidance import MinorityScoreTransformer as MinorityScoreTransformer
+    from ritz.diffusion.minority_guidance import MinorityTraining as MinorityTraining
+    from ritz.diffusion.minority_guidance import minority_labels as minority_labels
+    from ritz.diffusion.minority_guidance import minority_score as minority_score
+    from ritz.diffusion.minority_guidance import train_minority_classifier as train_minority_classifier
+
     # Poisson flows
     from ritz.diffusion.poisson_flow import PoissonFlow as PoissonFlow
     from ritz.diffusion.poisson_flow import pfgmpp_field as pfgmpp_field
