@@ -133,7 +133,7 @@ class _CompiledScan(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, y_gradient, end_gradient):
         x, delta, A, B, C, kept = ctx.saved_tensors
-        batch, length, channels = x.shape
+        batch, _, channels = x.shape
         width = _block_width(batch, channels)
         blocks, groups = -(-channels // width), min(batch, _TASKS)
         adjoint = end_gradient.mT.contiguous().clone()
@@ -188,13 +188,12 @@ def _run(x, delta, A, B, C, width, ends, y, kept):
     for task in prange(batch * blocks):
         b, first = task // blocks, task % blocks * width
         last = min(first + width, channels)
-        h = ends[b, :, first:last]
         for t in range(length):
             if kept.shape[0] > 0 and t % CHUNK == 0:
-                kept[t // CHUNK, b, :, first:last] = h
+                kept[t // CHUNK, b, :, first:last] = ends[b, :, first:last]
             step, entering, out = delta[b, t, first:last], x[b, t, first:last], y[b, t, first:last]
             for n in range(A.shape[0]):
-                rate, state, write, read = A[n, first:last], h[n], B[b, t, n], C[b, t, n]
+                rate, state, write, read = A[n, first:last], ends[b, n, first:last], B[b, t, n], C[b, t, n]
                 for c in range(last - first):
                     value = exponential(step[c] * rate[c]) * state[c] + step[c] * entering[c] * write
                     state[c] = value
@@ -211,7 +210,6 @@ def _run_back(x, delta, A, B, C, kept, y_gradient, width, adjoint, x_gradient, d
         first, last = block * width, min(block * width + width, channels)
         states = np.empty((CHUNK + 1, A.shape[0], last - first), dtype=x.dtype)
         decays = np.empty((CHUNK, A.shape[0], last - first), dtype=x.dtype)
-        A_gradient = A_gradients[group, :, first:last]
         for b in range(group, batch, groups):
             for chunk in range(kept.shape[0] - 1, -1, -1):
                 begin, end = chunk * CHUNK, min(chunk * CHUNK + CHUNK, length)
@@ -231,7 +229,7 @@ def _run_back(x, delta, A, B, C, kept, y_gradient, width, adjoint, x_gradient, d
                     to_step[:] = 0
                     for n in range(A.shape[0]):
                         rate, before, after, decay = A[n, first:last], states[t - begin, n], states[t - begin + 1, n], decays[t - begin, n]
-                        back, to_rate, write, read = adjoint[b, n, first:last], A_gradient[n], B[b, t, n], C[b, t, n]
+                        back, to_rate, write, read = adjoint[b, n, first:last], A_gradients[group, n, first:last], B[b, t, n], C[b, t, n]
                         to_write, to_read = x.dtype.type(0), x.dtype.type(0)
                         for c in range(last - first):
                             own = back[c] + above[c] * read
