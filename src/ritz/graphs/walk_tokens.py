@@ -84,11 +84,11 @@ class WalkTokens(_transforms.BaseTransform):
 
     Notes
     -----
-    A node owns L = s m + 1 tokens, places 0 to L - 1 of its sequence; place i < s m holds walks of m - i // s steps, the last the node alone. A token's
-    members stand in the order in which they were met, the owner first. A walk from a node without outgoing edges stays. Weighted edges are taken in
-    proportion to their weights. Stored are ``token_nodes`` (members of all tokens), ``token_ptr`` (tokens + 1,), ``token_owner`` and ``token_order``
-    (tokens,), and perhaps ``token_walks`` (n, M s sum of (length + 1)), in the order of the tokens; what comes back is a `TokenData`, which numbers
-    them on in batches. Cost O(n s M m^2) steps, and comparisons of each node met with those met before; memory is linear in n.
+    A node owns L = s m + 1 tokens, places 0 to L - 1 of its sequence; place i < s m holds walks of m - i // s steps, the last the node alone. A
+    token's members stand in the order in which they were met, the owner first. A walk from a node without outgoing edges stays. Weighted edges are
+    taken in proportion to their weights. Stored are ``token_nodes`` (members of all tokens), ``token_ptr`` (tokens + 1,), ``token_owner`` and
+    ``token_order`` (tokens,), and perhaps ``token_walks`` (n, M s sum of (length + 1)), in the order of the tokens; what comes back is a `TokenData`,
+    which numbers them on in batches. Cost O(n s M m^2) steps, and comparisons of each node met with those met before; memory is linear in n.
 
     Examples
     --------
