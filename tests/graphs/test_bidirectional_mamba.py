@@ -6,6 +6,7 @@ from specimens import Specimen
 from torch.nn import functional as F
 
 from ritz.graphs import BidirectionalMamba
+from ritz.graphs.bidirectional_mamba import CausalConvolution
 
 SPECIMENS = {"BidirectionalMamba": Specimen(BidirectionalMamba, lambda: {"dim": 4, "state_dim": 3, "conv_width": 2, "expand": 2})}
 
@@ -17,14 +18,14 @@ def _block(dim: int = 6, dtype=torch.float64, **options) -> BidirectionalMamba:
 
 def _branch_step_by_step(branch, x):
     """One sequence (T, dim), one place and one channel's state at a time."""
-    A, width = -branch.log_rate.exp(), branch.conv.kernel_size[0]
+    A, width = -branch.log_rate.exp(), len(branch.conv.weight)
     h, past, outputs = torch.zeros_like(A), [], []
     for place in x:
         normal = branch.norm(place)
         past.append(branch.enter(normal))
         seen = branch.conv.bias.clone()
         for lag in range(min(width, len(past))):
-            seen = seen + branch.conv.weight[:, 0, width - 1 - lag] * past[-1 - lag]
+            seen = seen + branch.conv.weight[width - 1 - lag] * past[-1 - lag]
         seen = F.silu(seen)
         low, B, C = branch.select(seen).split([branch.rank, branch.state_dim, branch.state_dim])
         delta = F.softplus(branch.step(low))
@@ -67,6 +68,12 @@ def test_gradients_reach_every_weight_and_padding_gets_none():
     block(x, mask)[mask].square().sum().backward()
     assert all(p.grad.abs().max() > 0 for p in block.parameters())
     assert torch.all(x.grad[0, 5:] == 0)
+
+
+def test_the_convolution_is_that_of_torch():
+    conv, x = CausalConvolution(5, 4), torch.randn(2, 9, 5)
+    expected = F.conv1d(F.pad(x.mT, (3, 0)), conv.weight.T.unsqueeze(1), conv.bias, groups=5).mT
+    torch.testing.assert_close(conv(x), expected)
 
 
 def test_steps_begin_in_their_range():
