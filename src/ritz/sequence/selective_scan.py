@@ -19,7 +19,7 @@ from ritz.core import array
 from ritz.sequence.layout import sequence
 
 CHUNK = 32
-_WIDTH = 64  # channels that are worked on together, at most: their states of one chunk stay in the nearer caches
+_LEAST, _MOST = 32, 64  # channels that are worked on together: enough for vector code, their states of one chunk still in the nearer caches
 _TASKS = 32  # that a scan is split into, if it can be; fixed, so that results do not depend on the number of threads
 
 
@@ -147,7 +147,7 @@ class _CompiledScan(torch.autograd.Function):
 
 def _block_width(batch: int, channels: int) -> int:
     """Channels of a task: few if there are few sequences to share out."""
-    return min(_WIDTH, max(8, -(-channels * batch // _TASKS)))
+    return min(_MOST, max(_LEAST, -(-channels * batch // _TASKS)))
 
 
 def _arrays(*tensors: torch.Tensor) -> tuple[np.ndarray, ...]:
@@ -202,7 +202,10 @@ def _run(x, delta, A, B, C, width, ends, y, kept):
 
 @njit(cache=True, nogil=True, parallel=True, fastmath={"contract", "nsz", "reassoc"})
 def _run_back(x, delta, A, B, C, kept, y_gradient, width, adjoint, x_gradient, delta_gradient, A_gradients, B_gradients, C_gradients):
-    """Chunk by chunk from the last: the states again from the kept one, then their adjoints backwards."""
+    """Chunk by chunk from the last: the states again from the kept one, then their adjoints backwards.
+
+    The loops over channels write few arrays each: with more the compiler gives up to prove that they do not overlap, and makes no vector code.
+    """
     batch, length, channels = x.shape
     blocks, groups = B_gradients.shape[0], A_gradients.shape[0]
     for task in prange(groups * blocks):
@@ -210,6 +213,7 @@ def _run_back(x, delta, A, B, C, kept, y_gradient, width, adjoint, x_gradient, d
         first, last = block * width, min(block * width + width, channels)
         states = np.empty((CHUNK + 1, A.shape[0], last - first), dtype=x.dtype)
         decays = np.empty((CHUNK, A.shape[0], last - first), dtype=x.dtype)
+        own = np.empty(last - first, dtype=x.dtype)
         for b in range(group, batch, groups):
             for chunk in range(kept.shape[0] - 1, -1, -1):
                 begin, end = chunk * CHUNK, min(chunk * CHUNK + CHUNK, length)
@@ -232,14 +236,16 @@ def _run_back(x, delta, A, B, C, kept, y_gradient, width, adjoint, x_gradient, d
                         back, to_rate, write, read = adjoint[b, n, first:last], A_gradients[group, n, first:last], B[b, t, n], C[b, t, n]
                         to_write, to_read = x.dtype.type(0), x.dtype.type(0)
                         for c in range(last - first):
-                            own = back[c] + above[c] * read
-                            lost = own * decay[c]
+                            own[c] = back[c] + above[c] * read
+                            back[c] = own[c] * decay[c]
                             to_read += above[c] * after[c]
-                            to_write += own * step[c] * entering[c]
-                            to_x[c] += own * write
-                            to_step[c] += lost * before[c] * rate[c]
-                            to_rate[c] += lost * before[c] * step[c]
-                            back[c] = lost
+                        for c in range(last - first):
+                            to_x[c] += own[c] * write
+                            to_write += own[c] * step[c] * entering[c]
+                        for c in range(last - first):
+                            to_step[c] += back[c] * before[c] * rate[c]
+                        for c in range(last - first):
+                            to_rate[c] += back[c] * before[c] * step[c]
                         B_gradients[block, b, t, n], C_gradients[block, b, t, n] = to_write, to_read
                     for c in range(last - first):
                         to_step[c] += to_x[c] * entering[c]
