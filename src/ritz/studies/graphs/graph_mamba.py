@@ -30,7 +30,7 @@ TRAININGS = ({"learning_rate": 0.01, "weight_decay": 5e-4}, {"learning_rate": 0.
 Build = Callable[[int, int], nn.Module]
 
 
-@study("graph-mamba", minutes=3)
+@study("graph-mamba", minutes=8)
 def study_graph_mamba(run: Run) -> None:
     """Selective state spaces over walks and nodes carry a color from end to end of a long graph, which message passing cannot, and classify nodes
     whose neighbors differ in class, at a cost linear in the nodes (Behrouz and Hashemi 2024).
