@@ -88,6 +88,11 @@ if TYPE_CHECKING:
     from ritz.graphs.pivotal_attention import pivotal_attention as pivotal_attention
     from ritz.graphs.pivotal_attention import pivotal_attention3 as pivotal_attention3
 
+    # selective state spaces over walks and nodes
+    from ritz.graphs.bidirectional_mamba import BidirectionalMamba as BidirectionalMamba
+    from ritz.graphs.graph_mamba import GraphMamba as GraphMamba
+    from ritz.graphs.walk_tokens import WalkTokens as WalkTokens
+
     # equivariant maps of ego networks
     from ritz.graphs.ego_networks import EgoBatch as EgoBatch
     from ritz.graphs.ego_networks import EgoNetworks as EgoNetworks

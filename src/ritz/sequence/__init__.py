@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 from ritz.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    # Recurrences
+    from ritz.sequence.selective_scan import selective_scan as selective_scan
+
     # State-space layers
     from ritz.sequence.s4d import S4D as S4D
     from ritz.sequence.s4d import S4DClassifier as S4DClassifier
