@@ -1,4 +1,5 @@
-"""Graphs of ten million edges (clustering: three hundred thousand): time and peak memory of whole jobs and of their peers, each in a process of its own.
+"""Graphs of ten million edges (clustering: three hundred thousand): time and peak memory of whole jobs and of their peers, each in a process of its
+own.
 
 scikit-network and igraph are the extra `peers`; those that are not installed are left out. A peer that needs more than `LIMIT_SECONDS` or
 `LIMIT_BYTES` counts as that limit and is said not to have finished.

@@ -105,16 +105,24 @@ def _exact_problem(d: int, epsilon: float, count: int, seed: int):
     return exact, normal(count, d), targets(count), normal(2000, d), targets(2000)
 
 
-def _sinkhorn_map(X: torch.Tensor, Y: torch.Tensor, epsilon: float, new: torch.Tensor, *, iterations: int = 2000, tolerance: float = 1e-3):
-    """Entropic plan between two samples in the log domain; new points go to their softmax-weighted mean target."""
-    energies = -torch.cdist(X, Y).square().float() / (2 * epsilon)
-    g = torch.zeros(len(Y))
-    for _ in range(iterations):
-        f = math.log(len(Y)) - torch.logsumexp(energies + g, dim=1)
-        update = math.log(len(X)) - torch.logsumexp(energies + f[:, None], dim=0)
-        settled = float((update - g).abs().max()) < tolerance
-        g = update
-        if settled:
+def _sinkhorn_map(X: torch.Tensor, Y: torch.Tensor, epsilon: float, new: torch.Tensor, *, rounds: int = 20, tolerance: float = 1e-4):
+    """Entropic plan between two samples; new points go to their softmax-weighted mean target.
+
+    Ten steps in the log domain, then rounds of fifty multiplicative ones about the potentials so far, until a round moves none of them.
+    """
+    energies = -torch.cdist(X, Y).square() / (2 * epsilon)
+    g = torch.zeros(len(Y), dtype=X.dtype)
+    for _ in range(10):
+        f = -torch.logsumexp(energies + g, dim=1)
+        g = math.log(len(X) / len(Y)) - torch.logsumexp(energies + f[:, None], dim=0)
+    for _ in range(rounds):
+        plan = torch.exp(energies + f[:, None] + g).float()
+        v = torch.ones(len(Y))
+        for _ in range(50):
+            u = 1 / (plan @ v).clamp(min=1e-30)
+            v = len(X) / len(Y) / (plan.T @ u).clamp(min=1e-30)
+        f, g = f + u.log(), g + v.log()
+        if float(v.log().abs().max()) < tolerance:
             break
     return torch.softmax(-torch.cdist(new, Y).square() / (2 * epsilon) + g, dim=1) @ Y
 
