@@ -10,7 +10,19 @@ if TYPE_CHECKING:
     from ritz.diffusion.analytic import GaussianMixtureDenoiser as GaussianMixtureDenoiser
 
     # Bridges and interpolants between two distributions
+    from ritz.diffusion.interpolant_mixture import GaussianMixtureInterpolant as GaussianMixtureInterpolant
+    from ritz.diffusion.interpolant_samplers import TransportedSamples as TransportedSamples
+    from ritz.diffusion.interpolant_samplers import interpolant_flow as interpolant_flow
+    from ritz.diffusion.interpolant_samplers import interpolant_sde as interpolant_sde
+    from ritz.diffusion.interpolants import Interpolant as Interpolant
+    from ritz.diffusion.interpolants import InterpolantNoise as InterpolantNoise
+    from ritz.diffusion.interpolants import InterpolantPath as InterpolantPath
+    from ritz.diffusion.interpolants import ScoreFromDenoiser as ScoreFromDenoiser
+    from ritz.diffusion.interpolants import VelocityFromParts as VelocityFromParts
+    from ritz.diffusion.interpolants import interpolant_losses as interpolant_losses
     from ritz.diffusion.light_schrodinger_bridge import LightSchrodingerBridge as LightSchrodingerBridge
+    from ritz.diffusion.schrodinger_interpolant import SchrodingerInterpolant as SchrodingerInterpolant
+    from ritz.diffusion.schrodinger_interpolant import schrodinger_bridge_interpolant as schrodinger_bridge_interpolant
 
     # Rare samples
     from ritz.diffusion.minority_guidance import MinorityClassifier as MinorityClassifier
