@@ -10,12 +10,15 @@ from specimens import Specimen
 
 from ritz.diffusion import (
     EMS,
+    Compensation,
+    DCSolverScheduler,
     DEISScheduler,
     DPMSolverV3Scheduler,
     Flow,
     GaussianMixtureDenoiser,
     NetworkDenoiser,
     compute_ems,
+    dc_sample,
     deis_sample,
     dpm_solver_v3_sample,
 )
@@ -117,6 +120,44 @@ def test_a_loop_over_the_deis_scheduler_in_single_precision(prediction_type):
     assert torch.allclose(found.double(), expected.double(), rtol=1e-6, atol=1e-6)
 
 
+RATIOS = [1.0, 1.0, 0.7, 1.2, 1.0, 0.0, 1.3]
+
+
+@pytest.mark.parametrize("options", [{}, {"order": 2, "variant": "bh2", "spacing": "logsnr"}, {"dc_order": 1}, {"corrector": False}], ids=str)
+@pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction", "flow_prediction"])
+def test_a_loop_over_the_dc_scheduler_is_the_sampler(prediction_type, options):
+    renamed = {{"order": "solver_order"}.get(name, name): value for name, value in options.items()}
+    scheduler = DCSolverScheduler(prediction_type=prediction_type, flow_shift=2.0, ratios=RATIOS, **renamed)
+    corrector = options.get("corrector", True)
+    compensation = Compensation(RATIOS, **{name: value for name, value in options.items() if name != "corrector"})
+    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 3e-6)):
+        found, expected = _loop_and_sampler(scheduler, lambda *start: dc_sample(*start, compensation, corrector=corrector), dtype)
+        assert torch.allclose(found.double(), expected.double(), rtol=tolerance, atol=tolerance)
+
+
+def test_a_compensation_comes_from_the_file_of_the_configuration(tmp_path):
+    path = tmp_path / "ratios.json"
+    Compensation(RATIOS, spacing="logsnr", order=2).save(path)
+    DCSolverScheduler(compensation_path=str(path)).save_pretrained(tmp_path / "saved")
+    again, direct = DCSolverScheduler.from_pretrained(tmp_path / "saved"), DCSolverScheduler(ratios=RATIOS, spacing="logsnr", solver_order=2)
+    results = []
+    for scheduler in (again, direct):
+        scheduler.set_timesteps(7)
+        sample = NOISE
+        for timestep in scheduler.timesteps:
+            sample = scheduler.step(_network(scheduler)(sample, timestep), timestep, sample).prev_sample
+        results.append(sample)
+    assert torch.equal(*results)
+    with pytest.raises(ValueError, match="num_inference_steps is 8"):
+        again.set_timesteps(8)
+    with pytest.raises(ValueError, match="compensation was made for times"):
+        again.set_timesteps(3, compensation=Compensation([1.0, 1.0, 0.5], times=[0.9, 0.5, 0.2, 0.1]))
+    with pytest.raises(TypeError, match="compensation"):
+        again.set_timesteps(7, compensation=RATIOS)
+    with pytest.raises(FileNotFoundError):
+        DCSolverScheduler(compensation_path=str(tmp_path / "none.json")).set_timesteps(7)
+
+
 def _loop_and_sampler(scheduler, sample, dtype, steps=7):
     """What the scheduler makes of noise in a loop, and what the sampler makes of it with the same network, both as x at the last time."""
     schedule, network, noise = scheduler.schedule, _double(_network(scheduler)), NOISE.to(dtype)
@@ -190,6 +231,25 @@ SPECIMENS = {
             "corrector_t_max": 0.5,
         },
         accepts={"corrector_t_max": ("none",)},
+    ),
+    "DCSolverScheduler": Specimen(
+        DCSolverScheduler,
+        lambda: {
+            "num_train_timesteps": 100,
+            "beta_start": 0.001,
+            "beta_end": 0.02,
+            "beta_schedule": "linear",
+            "trained_betas": np.linspace(0.001, 0.1, 100),
+            "prediction_type": "epsilon",
+            "flow_shift": 1.0,
+            "solver_order": 2,
+            "variant": "bh2",
+            "dc_order": 2,
+            "spacing": "uniform",
+            "corrector": True,
+            "ratios": np.ones(5),
+        },
+        accepts={"ratios": ("one element", "integers")},
     ),
     "DEISScheduler": Specimen(
         DEISScheduler,

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from ritz.diffusion.denoisers import EDMDenoiser as EDMDenoiser
     from ritz.diffusion.denoisers import NetworkDenoiser as NetworkDenoiser
 
-    # Samplers, and the statistics that some need
+    # Samplers, and the statistics or ratios that some need
+    from ritz.diffusion.compensation import CascadePolynomial as CascadePolynomial
+    from ritz.diffusion.compensation import Compensation as Compensation
+    from ritz.diffusion.compensation import fit_cascade as fit_cascade
+    from ritz.diffusion.dc_solver import dc_sample as dc_sample
+    from ritz.diffusion.dc_solver import search_compensation as search_compensation
     from ritz.diffusion.deis import deis_coefficients as deis_coefficients
     from ritz.diffusion.deis import deis_sample as deis_sample
     from ritz.diffusion.dpm_solver_v3 import dpm_solver_v3_sample as dpm_solver_v3_sample
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from ritz.diffusion.samples import Samples as Samples
 
     # Samplers as schedulers of `diffusers`
+    from ritz.diffusion.schedulers import DCSolverScheduler as DCSolverScheduler
     from ritz.diffusion.schedulers import DEISScheduler as DEISScheduler
     from ritz.diffusion.schedulers import DPMSolverV3Scheduler as DPMSolverV3Scheduler
 
