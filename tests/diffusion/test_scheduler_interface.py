@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ritz.diffusion import EMS, DCSolverScheduler, DEISScheduler, Discrete, DPMSolverV3Scheduler, Flow, GaussianMixtureDenoiser
+from ritz.diffusion import EMS, DCSolverScheduler, DEISScheduler, Discrete, DPMSolverV3Scheduler, Flow, GaussianMixtureDenoiser, USFScheduler
 from ritz.diffusion.scheduler_interface import PREDICTION_TYPES, SolverScheduler, training_schedule
 
 diffusers = pytest.importorskip("diffusers")
@@ -47,6 +47,7 @@ CASES = [
     Case(DPMSolverV3Scheduler, {"spacing": "uniform", "solver_order": 2}, _with_statistics),
     Case(DCSolverScheduler),
     Case(DEISScheduler),
+    Case(USFScheduler),
     Case(DEISScheduler, {"variant": "rho_rk", "rk": "heun2", "spacing": "logsnr"}),
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=str)

@@ -31,10 +31,18 @@ if TYPE_CHECKING:
     from ritz.diffusion.model_statistics import compute_ems as compute_ems
     from ritz.diffusion.samples import Samples as Samples
 
+    # Plans with times, and the search for the best one
+    from ritz.diffusion.solver_search import SearchResult as SearchResult
+    from ritz.diffusion.solver_search import SolverSearch as SolverSearch
+    from ritz.diffusion.unified_sampling import SamplingPlan as SamplingPlan
+    from ritz.diffusion.unified_sampling import plan_nfe as plan_nfe
+    from ritz.diffusion.unified_sampling import usf_sample as usf_sample
+
     # Samplers as schedulers of `diffusers`
     from ritz.diffusion.schedulers import DCSolverScheduler as DCSolverScheduler
     from ritz.diffusion.schedulers import DEISScheduler as DEISScheduler
     from ritz.diffusion.schedulers import DPMSolverV3Scheduler as DPMSolverV3Scheduler
+    from ritz.diffusion.schedulers import USFScheduler as USFScheduler
 
     # Noise schedules and grids of times
     from ritz.diffusion.schedules import EDM as EDM
