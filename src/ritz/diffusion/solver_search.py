@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from scipy.stats import kendalltau
 
-from ritz.core import Result, array, flag, integer, progress, random_generator, real
+from ritz.core import Result, flag, integer, progress, random_generator, real
 from ritz.diffusion.denoisers import Denoiser, check_callable
 from ritz.diffusion.exponential_integrator import NonFiniteAnswer, check_start, multistep
 from ritz.diffusion.model_statistics import EMS
@@ -23,7 +23,7 @@ from ritz.diffusion.plan_genes import PlanGenes, Variation, fixed_solvers
 from ritz.diffusion.plan_ranking import PlanRanking
 from ritz.diffusion.schedules import NoiseSchedule, check_schedule, timesteps
 from ritz.diffusion.solver_plan import dpm_solver_plan
-from ritz.diffusion.unified_sampling import SamplingPlan, usf_sample
+from ritz.diffusion.unified_sampling import SamplingPlan, checked_mean, usf_sample
 
 Objective = Callable[[torch.Tensor], float]
 
@@ -151,7 +151,7 @@ class SolverSearch:
         self.population = integer(population, "population", at_least=2)
         self.predictor = flag(predictor, "predictor")
         self.ems = ems
-        self.mean_x0 = None if mean_x0 is None else torch.as_tensor(array(mean_x0, "mean_x0", shape=tuple(x_T.shape[1:]))).to(x_T)
+        self.mean_x0 = checked_mean(mean_x0, self.x_T)
         self.t_end_range = _checked_range(t_end_range, schedule)
         self.seed = integer(seed, "seed", at_least=0)
 

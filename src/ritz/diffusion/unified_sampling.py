@@ -221,13 +221,8 @@ def usf_sample(
     x_T = check_start(x_T, "x_T")
     check_schedule(schedule)
     check_sampling_plan(plan)
-    if mean_x0 is not None:
-        mean_x0 = torch.as_tensor(array(mean_x0, "mean_x0", shape=tuple(x_T.shape[1:]))).to(x_T)
-    return run_plan(denoiser, x_T, plan, plan_solver(plan, schedule, tuple(x_T.shape[1:]), ems), mean_x0)
-
-
-def run_plan(denoiser: Denoiser, x_T: torch.Tensor, plan: SamplingPlan, solver: MultistepSolver, mean_x0: torch.Tensor | None) -> Samples:
-    """Drive a plan's fresh solver, after the analytic first step if the plan has one."""
+    mean_x0 = checked_mean(mean_x0, x_T)
+    solver = plan_solver(plan, schedule, tuple(x_T.shape[1:]), ems)
     if plan.first_step == "mean" and mean_x0 is None:
         raise ValueError('mean_x0 must be given for a plan whose first step is "mean"')
     if plan.first_step != "network":
@@ -246,6 +241,16 @@ def plan_solver(plan: SamplingPlan, schedule: NoiseSchedule, shape: tuple[int, .
             raise ValueError(f"ems was made for samples of shape {ems.shape}, but x_T holds samples of shape {shape}")
         lam, predictions["ems"] = _on_grid(lam, ems), EMSPrediction(ems)
     return MultistepSolver(SolverPlan(plan.steps), lam, predictions)
+
+
+def checked_mean(mean_x0: object, x_T: torch.Tensor) -> torch.Tensor | None:
+    """Return the mean of the data, if there is one, as a tensor like x_T."""
+    if mean_x0 is None:
+        return None
+    mean_x0 = torch.as_tensor(array(mean_x0, "mean_x0")).to(x_T)
+    if mean_x0.shape != x_T.shape[1:]:
+        raise ValueError(f"mean_x0 must have the shape of one sample of x_T, {tuple(x_T.shape[1:])}, got {tuple(mean_x0.shape)}")
+    return mean_x0
 
 
 def check_sampling_plan(plan: object) -> SamplingPlan:

@@ -48,7 +48,7 @@ def unified_sampling_framework(run: Run) -> None:
 
 
 def _mixture_part(run: Run) -> None:
-    seeds, evaluations = run.seeds(3), run.pick(smoke=90, default=400)
+    seeds, evaluations = run.seeds(3), run.pick(smoke=76, default=400)
     found, plain = {}, {}
     for seed in run.progress(seeds, "searches at 5 calls"):
         searched, held_out = _problems(run, seed)
@@ -95,7 +95,7 @@ def _share_of_evaluations(result: SearchResult, score: float) -> float:
 
 
 def _other_calls(run: Run, seed: int) -> None:
-    problems, evaluations = _problems(run, seed), run.pick(smoke=60, default=200)
+    problems, evaluations = _problems(run, seed), run.pick(smoke=48, default=200)
     tried = run.progress(run.pick(smoke=(3,), default=OTHER_CALLS), "other numbers of calls")
     rows = [{"calls": calls} | _row(_search(*problems, calls, evaluations, seed, predictor=True)) for calls in tried]
     run.table(f"mixture: other numbers of calls, first seed, {evaluations} evaluations", rows)
@@ -137,7 +137,7 @@ def _digits_part(run: Run) -> None:
     searched, held_out = (noise(schedule, run.pick(smoke=30, default=count), (64,), generator, torch.float32) for count in (256, 1000))
     rows = []
     for calls in run.progress(run.pick(smoke=(5,), default=(3, 5)), "digits"):
-        evaluations = run.pick(smoke=75, default=150)
+        evaluations = run.pick(smoke=72, default=150)
         objective = partial(energy_distance, y=pixels["train"])
         result = SolverSearch(model.unconditional, searched, schedule, nfe=calls, objective=objective, evaluations=evaluations, seed=run.seed).run()
         distances = {
