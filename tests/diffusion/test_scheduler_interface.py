@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from ritz.diffusion import EMS, DEISScheduler, Discrete, DPMSolverV3Scheduler, Flow, GaussianMixtureDenoiser, PFGMPPHeunScheduler
+from ritz.diffusion import (
+    EMS,
+    DCSolverScheduler,
+    DEISScheduler,
+    Discrete,
+    DPMSolverV3Scheduler,
+    Flow,
+    GaussianMixtureDenoiser,
+    PFGMPPHeunScheduler,
+    USFScheduler,
+)
 from ritz.diffusion.scheduler_interface import PREDICTION_TYPES, SolverScheduler, training_schedule
 
 diffusers = pytest.importorskip("diffusers")
@@ -45,7 +55,9 @@ def _with_statistics(scheduler: DPMSolverV3Scheduler) -> None:
 CASES = [
     Case(DPMSolverV3Scheduler, {}, _with_statistics),
     Case(DPMSolverV3Scheduler, {"spacing": "uniform", "solver_order": 2}, _with_statistics),
+    Case(DCSolverScheduler),
     Case(DEISScheduler),
+    Case(USFScheduler),
     Case(DEISScheduler, {"variant": "rho_rk", "rk": "heun2", "spacing": "logsnr"}),
     Case(PFGMPPHeunScheduler, {"D": 64}),
 ]

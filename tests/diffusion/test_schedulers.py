@@ -10,15 +10,27 @@ from specimens import Specimen
 
 from ritz.diffusion import (
     EMS,
+    Compensation,
+    DCSolverScheduler,
     DEISScheduler,
     DPMSolverV3Scheduler,
     Flow,
     GaussianMixtureDenoiser,
     NetworkDenoiser,
+    PlanStep,
+    SamplingPlan,
+    Update,
+    USFScheduler,
     compute_ems,
+    dc_sample,
     deis_sample,
+    dpm_solver_plan,
     dpm_solver_v3_sample,
+    timesteps,
+    unipc_plan,
+    usf_sample,
 )
+from ritz.diffusion.dpm_solver_v3 import dpm_solver_v3_plan
 from ritz.diffusion.scheduler_interface import PREDICTION_TYPES
 
 diffusers = pytest.importorskip("diffusers")
@@ -117,13 +129,122 @@ def test_a_loop_over_the_deis_scheduler_in_single_precision(prediction_type):
     assert torch.allclose(found.double(), expected.double(), rtol=1e-6, atol=1e-6)
 
 
+RATIOS = [1.0, 1.0, 0.7, 1.2, 1.0, 0.0, 1.3]
+
+
+@pytest.mark.parametrize("options", [{}, {"order": 2, "variant": "bh2", "spacing": "logsnr"}, {"dc_order": 1}, {"corrector": False}], ids=str)
+@pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction", "flow_prediction"])
+def test_a_loop_over_the_dc_scheduler_is_the_sampler(prediction_type, options):
+    renamed = {{"order": "solver_order"}.get(name, name): value for name, value in options.items()}
+    scheduler = DCSolverScheduler(prediction_type=prediction_type, flow_shift=2.0, ratios=RATIOS, **renamed)
+    corrector = options.get("corrector", True)
+    compensation = Compensation(RATIOS, **{name: value for name, value in options.items() if name != "corrector"})
+    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 3e-6)):
+        found, expected = _loop_and_sampler(scheduler, lambda *start: dc_sample(*start, compensation, corrector=corrector), dtype)
+        assert torch.allclose(found.double(), expected.double(), rtol=tolerance, atol=tolerance)
+
+
+def test_a_compensation_comes_from_the_file_of_the_configuration(tmp_path):
+    path = tmp_path / "ratios.json"
+    Compensation(RATIOS, spacing="logsnr", order=2).save(path)
+    DCSolverScheduler(compensation_path=str(path)).save_pretrained(tmp_path / "saved")
+    again, direct = DCSolverScheduler.from_pretrained(tmp_path / "saved"), DCSolverScheduler(ratios=RATIOS, spacing="logsnr", solver_order=2)
+    results = []
+    for scheduler in (again, direct):
+        scheduler.set_timesteps(7)
+        sample = NOISE
+        for timestep in scheduler.timesteps:
+            sample = scheduler.step(_network(scheduler)(sample, timestep), timestep, sample).prev_sample
+        results.append(sample)
+    assert torch.equal(*results)
+    with pytest.raises(ValueError, match="num_inference_steps is 8"):
+        again.set_timesteps(8)
+    with pytest.raises(ValueError, match="compensation was made for times"):
+        again.set_timesteps(3, compensation=Compensation([1.0, 1.0, 0.5], times=[0.9, 0.5, 0.2, 0.1]))
+    with pytest.raises(TypeError, match="compensation"):
+        again.set_timesteps(7, compensation=RATIOS)
+    with pytest.raises(FileNotFoundError):
+        DCSolverScheduler(compensation_path=str(tmp_path / "none.json")).set_timesteps(7)
+
+
+def _usf_plans(schedule):
+    """Plans of five network calls: UniPC, an analytic first step, an implicit corrector, and steps from older nodes."""
+    unipc = unipc_plan(5).steps
+    implicit = [PlanStep(step.predictor, step.corrector, implicit=i == 1) for i, step in enumerate(unipc_plan(4).steps)]
+    older = [PlanStep(Update(1)), PlanStep(Update.over(2, (-1,), start=-2)), *dpm_solver_plan(5, order=2, prediction="noise").steps[2:]]
+    grid = {n: tuple(timesteps(schedule, n).tolist()) for n in (4, 5, 6)}
+    return {
+        "unipc": SamplingPlan(grid[5], unipc),
+        "zero": SamplingPlan(grid[6], unipc_plan(6).steps, "zero"),
+        "implicit": SamplingPlan(grid[4], tuple(implicit)),
+        "older": SamplingPlan(grid[5], tuple(older)),
+    }
+
+
+@pytest.mark.parametrize("name", ["unipc", "zero", "implicit", "older"])
+@pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction", "flow_prediction"])
+def test_a_loop_over_the_usf_scheduler_is_the_sampler(prediction_type, name):
+    plan = _usf_plans(USFScheduler(prediction_type=prediction_type, flow_shift=2.0).schedule)[name]
+    scheduler = USFScheduler(prediction_type=prediction_type, flow_shift=2.0, plan=plan.to_json())
+    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 3e-6)):
+        found, expected = _loop_and_sampler(scheduler, lambda *start: usf_sample(*start, plan), dtype, 5)
+        assert torch.allclose(found.double(), expected.double(), rtol=tolerance, atol=tolerance)
+
+
+def test_a_plan_with_statistics_is_that_of_dpm_solver_v3(ems, tmp_path):
+    scheduler = DPMSolverV3Scheduler(ems_path=str(tmp_path / "ems.safetensors"))
+    ems.save(tmp_path / "ems.safetensors")
+    network = _double(_network(scheduler))
+    expected = _drive(scheduler, network, 6, NOISE.double())
+    plan = dpm_solver_v3_plan([True] * 5 + [False], order=3, pseudo_predictor=False, pseudo_corrector=False, lower_order_final=True)
+    SamplingPlan.on(scheduler._times, plan).save(tmp_path / "plan.json")
+    USFScheduler(plan_path=str(tmp_path / "plan.json"), ems_path=str(tmp_path / "ems.safetensors")).save_pretrained(tmp_path / "saved")
+    found = USFScheduler.from_pretrained(tmp_path / "saved")
+    assert torch.allclose(_drive_plainly(found, network, 6, NOISE.double()), expected, rtol=1e-9, atol=1e-9)
+
+
+def _drive_plainly(scheduler, network, steps, sample):
+    scheduler.set_timesteps(steps)
+    for timestep in scheduler.timesteps:
+        sample = scheduler.step(network(sample, timestep), timestep, sample).prev_sample
+    return sample
+
+
+def test_plans_that_a_scheduler_cannot_take():
+    plans = _usf_plans(USFScheduler().schedule)
+    mean = SamplingPlan(plans["zero"].times, plans["zero"].steps, "mean")
+    with_ems = SamplingPlan(plans["unipc"].times, tuple(PlanStep(Update(1), prediction="ems") for _ in range(5)))
+    scheduler = USFScheduler()
+    for steps, plan, message in ((6, plans["unipc"], "num_inference_steps must be 5"), (5, mean, "mean"), (5, with_ems, "ems"), (5, "unipc", "plan")):
+        with pytest.raises((ValueError, TypeError), match=message):
+            scheduler.set_timesteps(steps, plan=plan)
+    scheduler.set_timesteps(5, plan=plans["implicit"])
+    scheduler.set_begin_index(2)
+    with pytest.raises(ValueError, match="implicit correctors"):
+        scheduler.step(NOISE, scheduler.timesteps[2], NOISE)
+
+
+@pytest.mark.parametrize("name", ["unipc", "zero", "older"])
+def test_a_plan_started_in_the_middle_warms_up(name):
+    """Of one point the denoiser is constant, which every plan integrates exactly, whatever history it finds."""
+    scheduler = USFScheduler(prediction_type="sample")
+    scheduler.set_timesteps(5, plan=_usf_plans(scheduler.schedule)[name])
+    scheduler.set_begin_index(2)
+    clean = torch.full_like(NOISE, 0.4)
+    sample = scheduler.add_noise(clean, NOISE, scheduler.timesteps[2:3].expand(len(NOISE)))
+    for timestep in scheduler.timesteps[2:]:
+        sample = scheduler.step(clean, timestep, sample).prev_sample
+    assert torch.allclose(sample, scheduler._alphas[-1] * clean + scheduler._sigmas[-1] * NOISE, atol=1e-4)
+    assert scheduler.step_index == 5
+
+
 def _loop_and_sampler(scheduler, sample, dtype, steps=7):
     """What the scheduler makes of noise in a loop, and what the sampler makes of it with the same network, both as x at the last time."""
     schedule, network, noise = scheduler.schedule, _double(_network(scheduler)), NOISE.to(dtype)
     scheduler.set_timesteps(steps)
     if dtype == torch.float64:  # the network is to be called at the sampler's times, not at times rounded to single precision
         scheduler.timesteps = torch.from_numpy(scheduler._to_timesteps(scheduler._times[:-1]))
-    x = noise
+    x = scheduler.init_noise_sigma * noise
     for timestep in scheduler.timesteps:
         x = scheduler.step(network(x, timestep), timestep, x).prev_sample
     assert x.dtype == dtype
@@ -190,6 +311,38 @@ SPECIMENS = {
             "corrector_t_max": 0.5,
         },
         accepts={"corrector_t_max": ("none",)},
+    ),
+    "DCSolverScheduler": Specimen(
+        DCSolverScheduler,
+        lambda: {
+            "num_train_timesteps": 100,
+            "beta_start": 0.001,
+            "beta_end": 0.02,
+            "beta_schedule": "linear",
+            "trained_betas": np.linspace(0.001, 0.1, 100),
+            "prediction_type": "epsilon",
+            "flow_shift": 1.0,
+            "solver_order": 2,
+            "variant": "bh2",
+            "dc_order": 2,
+            "spacing": "uniform",
+            "corrector": True,
+            "ratios": np.ones(5),
+        },
+        accepts={"ratios": ("one element", "integers")},
+    ),
+    "USFScheduler": Specimen(
+        USFScheduler,
+        lambda: {
+            "num_train_timesteps": 100,
+            "beta_start": 0.001,
+            "beta_end": 0.02,
+            "beta_schedule": "linear",
+            "trained_betas": np.linspace(0.001, 0.1, 100),
+            "prediction_type": "epsilon",
+            "flow_shift": 1.0,
+            "spacing": "uniform",
+        },
     ),
     "DEISScheduler": Specimen(
         DEISScheduler,

@@ -47,7 +47,12 @@ if TYPE_CHECKING:
     from ritz.diffusion.denoisers import EDMDenoiser as EDMDenoiser
     from ritz.diffusion.denoisers import NetworkDenoiser as NetworkDenoiser
 
-    # Samplers, and the statistics that some need
+    # Samplers, and the statistics or ratios that some need
+    from ritz.diffusion.compensation import CascadePolynomial as CascadePolynomial
+    from ritz.diffusion.compensation import Compensation as Compensation
+    from ritz.diffusion.compensation import fit_cascade as fit_cascade
+    from ritz.diffusion.dc_solver import dc_sample as dc_sample
+    from ritz.diffusion.dc_solver import search_compensation as search_compensation
     from ritz.diffusion.deis import deis_coefficients as deis_coefficients
     from ritz.diffusion.deis import deis_sample as deis_sample
     from ritz.diffusion.dpm_solver_v3 import dpm_solver_v3_sample as dpm_solver_v3_sample
@@ -72,9 +77,18 @@ if TYPE_CHECKING:
     # Weighted particles
     from ritz.diffusion.particles import WeightedParticles as WeightedParticles
 
+    # Plans with times, and the search for the best one
+    from ritz.diffusion.solver_search import SearchResult as SearchResult
+    from ritz.diffusion.solver_search import SolverSearch as SolverSearch
+    from ritz.diffusion.unified_sampling import SamplingPlan as SamplingPlan
+    from ritz.diffusion.unified_sampling import plan_nfe as plan_nfe
+    from ritz.diffusion.unified_sampling import usf_sample as usf_sample
+
     # Samplers as schedulers of `diffusers`
+    from ritz.diffusion.schedulers import DCSolverScheduler as DCSolverScheduler
     from ritz.diffusion.schedulers import DEISScheduler as DEISScheduler
     from ritz.diffusion.schedulers import DPMSolverV3Scheduler as DPMSolverV3Scheduler
+    from ritz.diffusion.schedulers import USFScheduler as USFScheduler
 
     # Noise schedules and grids of times
     from ritz.diffusion.schedules import EDM as EDM

@@ -106,6 +106,7 @@ def deis_sample(
     """
     check_callable(denoiser, "denoiser")
     x_T = check_start(x_T, "x_T")
+    integer(steps, "steps", at_least=1)
     stages = calls_per_step(variant, order, rk)
     times = timesteps(schedule, steps, spacing, t_start=t_start, t_end=t_end)
     return run_solver(denoiser, x_T, deis_solver(schedule, times, variant, order, rk), calls_per_step=stages)

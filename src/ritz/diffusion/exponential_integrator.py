@@ -240,7 +240,36 @@ class MultistepSolver(LinearStepSolver):
         compiled: Sequence[CompiledStep] | None = None,
     ):
         compiled = compile_plan(plan, lam, predictions) if compiled is None else compiled
-        super().__init__(lam, [step.prediction for step in plan.steps], compiled, predictions)
+        names = [step.prediction for step in plan.steps]
+        if plan.calls > len(plan.steps):
+            lam, names, compiled = _with_reevaluations(plan, lam, compiled)
+        super().__init__(lam, names, compiled, predictions)
+
+
+def _with_reevaluations(plan: SolverPlan, lam: Sequence[float], compiled: Sequence[CompiledStep]) -> tuple[list, list[str], list[CompiledStep]]:
+    """Make a node of each denoiser call: the corrector of an implicit step becomes a step of its own to the same noise level."""
+    calls, names, steps = [lam[0]], [], []
+    last_call = [0]  # at each of the plan's nodes
+
+    def counted(update: LinearUpdate) -> LinearUpdate:
+        def back(node: int) -> int:
+            return last_call[node] - len(calls)
+
+        return LinearUpdate(back(update.start), update.decay, {back(node): weight for node, weight in update.weights.items()}, update.offset)
+
+    for step, target, (predictor, corrector) in zip(plan.steps, lam[1:], compiled):
+        predictor = counted(predictor)
+        calls.append(target)
+        last_call.append(len(calls) - 1)
+        corrector = corrector and counted(corrector)
+        names.append(step.prediction)
+        steps.append((predictor, None if step.implicit else corrector))
+        if step.implicit:
+            calls.append(target)
+            last_call[-1] = len(calls) - 1
+            names.append(step.prediction)
+            steps.append((corrector, None))
+    return calls, names, steps
 
 
 def multistep(
@@ -305,16 +334,20 @@ def multistep(
 
 
 def run_solver(denoiser: Denoiser, y: torch.Tensor, solver: LinearStepSolver, *, calls_per_step: int = 1, keep_trajectory: bool = False) -> Samples:
-    """Drive a fresh solver to its end: one denoiser call at each of its nodes but the last."""
-    trajectory = [y]
-    for i, lam in enumerate(solver.lam[:-1]):
-        sigma = math.exp(-lam)
+    """Drive a solver to its end: one denoiser call at each of its nodes but the last."""
+    first, last, trajectory = solver.position, len(solver.lam) - 1, [y]
+    for i in range(first, last):
+        sigma = math.exp(-solver.lam[i])
         data = denoiser(y, sigma)
         check_answer(data, y, f"step {i // calls_per_step + 1}", sigma)
         y = solver.step(y, data)
         if keep_trajectory:
             trajectory.append(y)
-    return Samples(y, len(solver.lam) - 1, torch.stack(trajectory) if keep_trajectory else None)
+    return Samples(y, last - first, torch.stack(trajectory) if keep_trajectory else None)
+
+
+class NonFiniteAnswer(ValueError):
+    """A denoiser returned NaN or infinity."""
 
 
 def check_answer(data: torch.Tensor, y: torch.Tensor, where: str, sigma: float) -> None:
@@ -322,7 +355,7 @@ def check_answer(data: torch.Tensor, y: torch.Tensor, where: str, sigma: float) 
     if data.shape != y.shape:
         raise ValueError(f"denoiser must return the shape of its input, {tuple(y.shape)}, got {tuple(data.shape)} at {where}")
     if not bool(torch.isfinite(data).all()):
-        raise ValueError(f"denoiser returned values that are not finite at {where} (sigma = {sigma:.4g})")
+        raise NonFiniteAnswer(f"denoiser returned values that are not finite at {where} (sigma = {sigma:.4g})")
 
 
 def check_start(y: object, name: str) -> torch.Tensor:
@@ -343,7 +376,7 @@ def _difference_weights(update: Update, lam: Sequence[float], h: float, sign: in
     for k, nodes in enumerate(update.points, start=1):
         offsets = [lam[node] - lam[start] for node in nodes]
         weights = _taylor_weights(k, offsets) if update.estimator == "taylor" else _divided_weights(k, offsets)
-        relaxed = _relaxation(update.relaxation, h, sign) if k == 1 else 1.0
+        relaxed = relaxation_factor(update.relaxation, h, sign) if k == 1 else 1.0
         row = {node: relaxed * float(weight) for node, weight in zip(nodes, weights)}
         rows.append(row | {start: -sum(row.values())})
     return rows
@@ -363,7 +396,8 @@ def _divided_weights(k: int, offsets: Sequence[float]) -> np.ndarray:
     return np.array([math.factorial(k) / product for product in products] + [0.0] * (len(offsets) - k))
 
 
-def _relaxation(relaxation: float | str, h: float, sign: int) -> float:
+def relaxation_factor(relaxation: float | str, h: float, sign: int) -> float:
+    """What a relaxation multiplies the first derivative by; `sign` is that of z = sign h."""
     if not isinstance(relaxation, str):
         return 1 + relaxation * h
     z = sign * h

@@ -79,6 +79,12 @@ class Update:
         """How many nodes back it looks."""
         return -min(self.start, *(node for nodes in self.points for node in nodes), -1)
 
+    def redone(self, relaxation: float | str = 0.0) -> Update:
+        """The corrector that redoes this update with its end as a further point of every derivative, and one order more."""
+        points = tuple((-1, *(node - 1 for node in nodes)) for nodes in self.points)
+        widest = max(points, key=len, default=(-1,))
+        return Update(self.order + 1, (*points, widest), self.start - 1, relaxation, self.estimator)
+
 
 @dataclass(frozen=True)
 class PlanStep:
@@ -93,16 +99,19 @@ class PlanStep:
         and no further call is made.
     prediction : str
         What is integrated: "noise", "data", or a name given to `multistep` through `predictions`.
+    implicit : bool
+        Evaluate the denoiser again at the corrected state, by one more call, and keep that evaluation instead.
 
     Raises
     ------
     TypeError, ValueError
-        If predictor or corrector are no updates, or prediction is no string.
+        If predictor or corrector are no updates, prediction is no string, or an implicit step has no corrector.
     """
 
     predictor: Update
     corrector: Update | None = None
     prediction: str = "data"
+    implicit: bool = False
 
     def __post_init__(self):
         if not isinstance(self.predictor, Update):
@@ -111,6 +120,8 @@ class PlanStep:
             raise TypeError(f"corrector must be an Update or None, got {type(self.corrector).__name__}")
         if not isinstance(self.prediction, str):
             raise TypeError(f"prediction must be a string, got {type(self.prediction).__name__}")
+        if flag(self.implicit, "implicit") and self.corrector is None:
+            raise ValueError("implicit steps must have a corrector")
 
 
 @dataclass(frozen=True)
@@ -135,6 +146,11 @@ class SolverPlan:
     """
 
     steps: tuple[PlanStep, ...]
+
+    @property
+    def calls(self) -> int:
+        """How often the denoiser is called: once per step, and once more for implicit ones."""
+        return len(self.steps) + sum(step.implicit for step in self.steps)
 
     def __post_init__(self):
         if not self.steps or not all(isinstance(step, PlanStep) for step in self.steps):
