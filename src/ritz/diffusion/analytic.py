@@ -88,6 +88,11 @@ class GaussianMixtureDenoiser:
         offset, _, total = self._terms(y, self._check(y, sigma))
         return -torch.einsum("bk,bkd->bd", self._responsibilities(offset, total), self._from_axes(offset / total))
 
+    def responsibilities(self, y: torch.Tensor, sigma: float | torch.Tensor) -> torch.Tensor:
+        """Return the probability (batch, K) of each component given y."""
+        offset, _, total = self._terms(y, self._check(y, sigma))
+        return self._responsibilities(offset, total)
+
     def log_prob(self, y: torch.Tensor, sigma: float | torch.Tensor) -> torch.Tensor:
         """Return the logarithm (batch,) of the density of y = x_0 + sigma n."""
         offset, _, total = self._terms(y, self._check(y, sigma))

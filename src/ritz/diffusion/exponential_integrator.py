@@ -284,16 +284,16 @@ def multistep(
 
 
 def run_solver(denoiser: Denoiser, y: torch.Tensor, solver: MultistepSolver, *, keep_trajectory: bool = False) -> Samples:
-    """Drive a fresh solver to its end."""
+    """Drive a fresh solver to its end: one denoiser call at each of its nodes but the last."""
     trajectory = [y]
-    for i in range(len(solver.plan.steps)):
-        sigma = math.exp(-solver.lam[i])
+    for i, lam in enumerate(solver.lam[:-1]):
+        sigma = math.exp(-lam)
         data = denoiser(y, sigma)
         check_answer(data, y, f"step {i + 1}", sigma)
         y = solver.step(y, data)
         if keep_trajectory:
             trajectory.append(y)
-    return Samples(y, len(solver.plan.steps), torch.stack(trajectory) if keep_trajectory else None)
+    return Samples(y, len(solver.lam) - 1, torch.stack(trajectory) if keep_trajectory else None)
 
 
 def check_answer(data: torch.Tensor, y: torch.Tensor, where: str, sigma: float) -> None:

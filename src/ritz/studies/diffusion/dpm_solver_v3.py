@@ -12,8 +12,6 @@ import torch
 
 from ritz.core import optional_import
 from ritz.diffusion import (
-    ClassifierFreeGuidance,
-    EDMDenoiser,
     GaussianMixtureDenoiser,
     NoiseSchedule,
     VPLinear,
@@ -23,10 +21,9 @@ from ritz.diffusion import (
     multistep,
     timesteps,
 )
-from ritz.studies.data.digits import digits
+from ritz.studies.digit_diffusion import trained_digit_diffusion
 from ritz.studies.registry import study
 from ritz.studies.run import Run
-from ritz.studies.training import fit, minibatches, warmup_cosine
 
 CALLS = (5, 6, 8, 10)
 GRIDS = ("quadratic", "logsnr")
@@ -128,12 +125,12 @@ def _mixture_problem(run: Run, seed: int) -> tuple[Problem, object]:
 
 def _digits_part(run: Run) -> None:
     scales, calls = (1.5, 4.0), CALLS
-    denoisers, shape = _guided_denoisers(run, scales)
+    model, shape = trained_digit_diffusion(run), (64,)
     schedule, rows = VPLinear(), []
     for scale in run.progress(scales, "guidance scales"):
         generator = torch.Generator(run.device).manual_seed(run.seed)
         ems = compute_ems(
-            denoisers[scale],
+            model.guided(scale),
             schedule,
             shape,
             grid_size=run.pick(smoke=60, default=120, full=1200),
@@ -141,7 +138,7 @@ def _digits_part(run: Run) -> None:
             generator=generator,
         )
         starts = schedule.rho(1.0) * torch.randn(run.pick(smoke=20, default=256), *shape, generator=generator, device=run.device)
-        problem = _with_reference(run, denoisers[scale], schedule, starts)
+        problem = _with_reference(run, model.guided(scale), schedule, starts)
         ours = {
             f"{OURS}, order {order}{kind}": partial(_ours, ems, order=order, **options)
             for order in (2, 3)
@@ -217,61 +214,6 @@ def _with_reference(run: Run, denoiser, schedule, starts: torch.Tensor) -> Probl
     steps = run.pick(smoke=200, default=4000)
     endpoints = multistep(denoiser, starts, schedule.lam(timesteps(schedule, steps)), dpm_solver_plan(steps, order=3)).x
     return Problem(denoiser, schedule, starts, endpoints)
-
-
-class _Digit(torch.nn.Module):
-    """A residual MLP of 64 pixels that is told the noise level and the class, 10 for none."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.into = torch.nn.Linear(64, width)
-        self.label = torch.nn.Embedding(11, width)
-        self.level = torch.nn.Sequential(torch.nn.Linear(16, width), torch.nn.SiLU(), torch.nn.Linear(width, width))
-        self.blocks = torch.nn.ModuleList(
-            torch.nn.Sequential(torch.nn.LayerNorm(width), torch.nn.Linear(width, width), torch.nn.SiLU(), torch.nn.Linear(width, width))
-            for _ in range(2)
-        )
-        self.out = torch.nn.Linear(width, 64)
-        self.register_buffer("frequencies", 2.0 ** torch.arange(-1, 7))
-
-    def forward(self, x: torch.Tensor, time: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        angle = time[:, None] * self.frequencies
-        context = self.level(torch.cat([angle.sin(), angle.cos()], dim=1)) + self.label(label)
-        hidden = self.into(x)
-        for block in self.blocks:
-            hidden = hidden + block(hidden + context)
-        return self.out(torch.nn.functional.silu(hidden))
-
-
-def _guided_denoisers(run: Run, scales: tuple[float, ...]) -> tuple[dict[float, Callable], tuple[int, ...]]:
-    """One denoiser per guidance scale; sample i of a batch is guided towards class i mod 10."""
-    torch.manual_seed(run.seed)
-    split = digits(run.seed)
-    data, labels = (torch.from_numpy(array).to(run.device) for array in (2 * split.x_train - 1, split.y_train))
-    network = _Digit(run.pick(smoke=32, default=128, full=512)).to(run.device)
-    steps = run.pick(smoke=30, default=2500, full=20000)
-    generator = torch.Generator().manual_seed(run.seed)
-    batches = minibatches(len(data), 128, generator)
-    spread = float(data.std())
-
-    def loss(_: int) -> torch.Tensor:
-        chosen = next(batches)
-        dropped = torch.rand(len(chosen), generator=generator) < 0.1
-        label = torch.where(dropped.to(run.device), 10, labels[chosen])
-        return EDMDenoiser(partial(network, label=label), spread).loss(data[chosen])
-
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
-    fit(optimizer, loss, run.progress(range(steps), "training"), scheduler=warmup_cosine(optimizer, steps, steps // 20), clip_norm=1.0)
-    network.eval().requires_grad_(False)
-
-    def conditional(x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        return network(x, time, torch.arange(len(x), device=x.device) % 10)
-
-    def unconditional(x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        return network(x, time, torch.full((len(x),), 10, device=x.device))
-
-    pair = EDMDenoiser(conditional, spread), EDMDenoiser(unconditional, spread)
-    return {scale: ClassifierFreeGuidance(*pair, scale) for scale in scales}, (64,)
 
 
 def _draw(axes, names: list[str], mean: dict) -> None:
