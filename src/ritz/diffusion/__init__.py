@@ -36,10 +36,17 @@ if TYPE_CHECKING:
     from ritz.diffusion.masked import MaskedLanguageModel as MaskedLanguageModel
     from ritz.diffusion.masked import TabularMaskedModel as TabularMaskedModel
 
-    # Weighted particles
+    # Weighted particles, and changing what a model samples from
+    from ritz.diffusion.feynman_kac import WeightedSamples as WeightedSamples
+    from ritz.diffusion.feynman_kac import anneal as anneal
+    from ritz.diffusion.feynman_kac import fkc_sample as fkc_sample
+    from ritz.diffusion.feynman_kac import geometric_average as geometric_average
+    from ritz.diffusion.feynman_kac import product as product
+    from ritz.diffusion.feynman_kac import tilt as tilt
     from ritz.diffusion.particles import WeightedParticles as WeightedParticles
 
     # Samplers as schedulers of `diffusers`
+    from ritz.diffusion.multi_model_schedulers import FKCScheduler as FKCScheduler
     from ritz.diffusion.schedulers import DPMSolverV3Scheduler as DPMSolverV3Scheduler
 
     # Noise schedules and grids of times
