@@ -1,10 +1,11 @@
 """Schedulers of several models: driven by a loop they equal the sampler, and they read the configurations of `diffusers`."""
 
+import numpy as np
 import pytest
 import torch
 from specimens import Specimen
 
-from ritz.diffusion import FKCScheduler, GaussianMixtureDenoiser, fkc_sample
+from ritz.diffusion import FKCScheduler, GaussianMixtureDenoiser, SuperDiffScheduler, fkc_sample, superdiff
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -41,6 +42,18 @@ def test_a_loop_over_the_scheduler_is_the_sampler(options):
     expected = fkc_sample([SECOND, FIRST], [-1.0, 2.0], y, schedule, steps=25, active=(0.0, 0.8), generator=1, **options)
     assert torch.allclose(ours, expected.x * schedule.alpha(schedule.t_min), rtol=1e-6, atol=1e-6)
     assert torch.allclose(scheduler.log_weights, expected.log_weights, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options", [{"mode": "or", "temperature": 2.0, "log_prior": (0.3, -0.1)}, {"mode": "and", "lift": (0.5,)}, {"mode": "average"}]
+)
+def test_a_loop_over_the_superposing_scheduler_is_the_sampler(options):
+    scheduler = SuperDiffScheduler(**options)
+    ours = _drive(scheduler, [SECOND, FIRST], 25)
+    schedule = scheduler.schedule
+    expected = superdiff([SECOND, FIRST], NOISE / schedule.alpha(schedule.t_max), schedule, steps=25, generator=1, **options)
+    assert torch.allclose(ours, expected.x * schedule.alpha(schedule.t_min), rtol=1e-6, atol=1e-6)
+    assert torch.allclose(scheduler.log_densities, expected.log_densities, rtol=1e-5, atol=1e-5)
 
 
 def test_one_model_needs_no_list_and_set_timesteps_forgets():
@@ -93,6 +106,10 @@ def test_refusals():
         scheduler.step(NOISE, scheduler.timesteps[0], NOISE)
     with pytest.raises(ValueError, match="model_output must have the shape"):
         scheduler.step([NOISE, NOISE[:3]], scheduler.timesteps[0], NOISE)
+    with pytest.raises(ValueError, match="log_densities"):
+        _ = SuperDiffScheduler().log_densities
+    with pytest.raises(ValueError, match="lift"):
+        SuperDiffScheduler(models=3, lift=[1.0])
     with pytest.raises(TypeError, match="exponents"):
         FKCScheduler(exponents=3.0)
     with pytest.raises(ValueError, match="active_t_max"):
@@ -120,6 +137,24 @@ SPECIMENS = {
             "active_t_max": 0.9,
         },
         accepts={"resampling": ("none",), "ess_threshold": ("none",), "clip_increment": ("none",)},
+    ),
+    "SuperDiffScheduler": Specimen(
+        SuperDiffScheduler,
+        lambda: {
+            "num_train_timesteps": 100,
+            "beta_start": 0.001,
+            "beta_end": 0.02,
+            "beta_schedule": "linear",
+            "prediction_type": "epsilon",
+            "flow_shift": 1.0,
+            "models": 2,
+            "mode": "or",
+            "temperature": 1.0,
+            "log_prior": np.zeros(2),
+            "lift": np.zeros(1),
+            "spacing": "uniform",
+        },
+        accepts={"lift": ("one element",)},
     ),
     "FKCScheduler.set_timesteps": Specimen(lambda **arguments: FKCScheduler().set_timesteps(**arguments), lambda: {"num_inference_steps": 5}),
 }

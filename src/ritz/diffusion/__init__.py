@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from ritz.diffusion.sde import euler_maruyama_sample as euler_maruyama_sample
     from ritz.diffusion.sde import heun_sample as heun_sample
 
+    # Several models at once, and their log-densities on the way
+    from ritz.diffusion.superdiff import ItoDensity as ItoDensity
+    from ritz.diffusion.superdiff import SuperDiffResult as SuperDiffResult
+    from ritz.diffusion.superdiff import ito_log_density as ito_log_density
+    from ritz.diffusion.superdiff import superdiff as superdiff
+
     # Masked discrete diffusion
     from ritz.diffusion.masked import Geometric as Geometric
     from ritz.diffusion.masked import LogLinear as LogLinear
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
 
     # Samplers as schedulers of `diffusers`
     from ritz.diffusion.multi_model_schedulers import FKCScheduler as FKCScheduler
+    from ritz.diffusion.multi_model_schedulers import SuperDiffScheduler as SuperDiffScheduler
     from ritz.diffusion.schedulers import DPMSolverV3Scheduler as DPMSolverV3Scheduler
 
     # Noise schedules and grids of times

@@ -11,10 +11,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ritz.core import optional_import, real, torch_generator
+from ritz.core import integer, optional_import, real, torch_generator
 from ritz.diffusion.denoisers import data_prediction
 from ritz.diffusion.feynman_kac import ParticleSolver, exponent_table
 from ritz.diffusion.scheduler_interface import PREDICTION_TYPES, SolverScheduler
+from ritz.diffusion.superdiff import SuperposedSolver
 
 _register_to_config = optional_import("diffusers.configuration_utils", extra="diffusers").register_to_config
 
@@ -163,3 +164,74 @@ class FKCScheduler(MultiModelScheduler):
         names = ("noise_scale", "last_step_noise", "resampling", "ess_threshold", "clip_increment")
         exponents = np.tile(np.asarray(self.config.exponents, dtype=np.float64), (len(levels), 1))
         return ParticleSolver(levels, exponents, like, active_steps=active_steps, **{name: self.config[name] for name in names})
+
+
+class SuperDiffScheduler(MultiModelScheduler):
+    """Superposition of models (Skreta et al., ICLR 2025, arXiv:2412.17762) for `diffusers`: `step` takes one output per model; see `superdiff`.
+
+    Parameters
+    ----------
+    num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas, prediction_type, flow_shift
+        The training schedule and the networks' output, as in `DPMSolverV3Scheduler`.
+    models : int
+        How many models there are, or prompts of one model, each with its own classifier-free guidance.
+    mode, temperature, log_prior, lift
+        As in `superdiff`.
+    spacing : {"logsnr", "uniform", "quadratic", "karras"}
+        The grid of times.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a bad argument.
+
+    Examples
+    --------
+    >>> scheduler = SuperDiffScheduler(models=2, mode="and")
+    >>> scheduler.set_timesteps(5)
+    >>> sample = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    >>> for timestep in scheduler.timesteps:
+    ...     sample = scheduler.step([0 * sample, 0.1 * sample], timestep, sample, generator=0).prev_sample
+    >>> scheduler.log_densities.shape
+    torch.Size([4, 2])
+    """
+
+    @_register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.0001,
+        beta_end: float = 0.02,
+        beta_schedule: str = "linear",
+        trained_betas: np.ndarray | list[float] | None = None,
+        prediction_type: str = "epsilon",
+        flow_shift: float = 1.0,
+        models: int = 2,
+        mode: str = "and",
+        temperature: float = 1.0,
+        log_prior: tuple[float, ...] | None = None,
+        lift: tuple[float, ...] | None = None,
+        spacing: str = "uniform",
+    ):
+        super().__init__()
+        self.models = integer(models, "models", at_least=1)
+        self._solver_over([1.0, 0.5], torch.zeros(1, 1))  # refuses bad options now rather than at the first step
+
+    @property
+    def log_densities(self) -> torch.Tensor:
+        """Estimated log-density (batch, M) of each sample under each model as they stand.
+
+        Raises
+        ------
+        ValueError
+            Before the first step.
+        """
+        if self._solver is None:
+            raise ValueError("step must be called before there are log_densities")
+        return self._solver.log_densities
+
+    def _solver_from(self, first: int, like: torch.Tensor) -> SuperposedSolver:
+        return self._solver_over(self._levels_from(first), like / self._alphas[first])
+
+    def _solver_over(self, levels: list[float], y: torch.Tensor) -> SuperposedSolver:
+        return SuperposedSolver(levels, y, self.models, **{name: self.config[name] for name in ("mode", "temperature", "log_prior", "lift")})
