@@ -41,6 +41,13 @@ if TYPE_CHECKING:
     from ritz.diffusion.masked import LogLinear as LogLinear
     from ritz.diffusion.masked import MaskedLanguageModel as MaskedLanguageModel
     from ritz.diffusion.masked import TabularMaskedModel as TabularMaskedModel
+    from ritz.diffusion.masked_losses import masked_diffusion_loss as masked_diffusion_loss
+    from ritz.diffusion.masked_losses import perplexity_bound as perplexity_bound
+    from ritz.diffusion.masked_sampling import MaskedSamples as MaskedSamples
+    from ritz.diffusion.masked_sampling import expected_nfe as expected_nfe
+    from ritz.diffusion.masked_sampling import sample_any_order as sample_any_order
+    from ritz.diffusion.masked_sampling import sample_masked as sample_masked
+    from ritz.diffusion.radd import RADD as RADD
 
     # Weighted particles, and changing what a model samples from
     from ritz.diffusion.feynman_kac import WeightedSamples as WeightedSamples
