@@ -56,7 +56,11 @@ def _mixtures(run: Run) -> None:
             for name in ("and", "average", "sum of scores"):
                 x = samples[name].double()
                 densities = torch.stack([UP.log_prob(x, LEVEL), DOWN.log_prob(x, LEVEL)])
-                row = {"least mean log q": float(densities.mean(1).min()), "median gap of log q": float((densities[0] - densities[1]).abs().median())}
+                row = {
+                    "lesser of the models' mean log q": float(densities.mean(1).min()),
+                    "mean of each sample's lesser log q": float(densities.amin(0).mean()),
+                    "median gap of log q": float((densities[0] - densities[1]).abs().median()),
+                }
                 rows_and.append({"scores": kind, "seed": seed, "sampler": name} | row)
                 summary.setdefault((kind, name, "and"), []).append(list(row.values()))
     run.table("or: the mixture of both models", rows_or, note=f"noise floor of the energy distance {floor:.4f}")
@@ -66,9 +70,16 @@ def _mixtures(run: Run) -> None:
     mass, energy = mean["exact", "or"]
     run.claim("or: total variation of the modes' masses at most 0.05", measured=float(mass), holds=mass <= 0.05, paper=paper)
     run.claim("or: energy distance to the mixture within the noise floor", measured=float(energy / floor), holds=energy <= floor)
-    lift = float(mean["exact", "and", "and"][0] - mean["exact", "average", "and"][0])
-    run.claim("and: least mean log-density at least 2 nats above averaging's", baseline="average of scores", measured=lift, holds=lift >= 2)
-    gap = float(mean["exact", "and", "and"][1] / mean["exact", "average", "and"][1])
+    difference = mean["exact", "and", "and"] - mean["exact", "average", "and"]
+    for column, quantity in enumerate(("lesser of the models' mean log-densities", "mean over samples of the lesser log-density")):
+        run.claim(
+            f"and: {quantity} at least 2 nats above averaging's",
+            baseline="average of scores",
+            measured=float(difference[column]),
+            holds=difference[column] >= 2,
+            paper="the least CLIP score over both prompts, averaged over images, is higher than averaging's" if column else None,
+        )
+    gap = float(mean["exact", "and", "and"][2] / mean["exact", "average", "and"][2])
     run.claim("and: gap of log-densities at most 5 % of averaging's", baseline="average of scores", measured=gap, holds=gap <= 0.05)
 
 
