@@ -49,6 +49,28 @@ if TYPE_CHECKING:
     from ritz.diffusion.masked_sampling import sample_masked as sample_masked
     from ritz.diffusion.radd import RADD as RADD
 
+    # Decoding several tokens at once: strategies, what they cost, tasks that show it
+    from ritz.diffusion.decoding_theory import best_partition as best_partition
+    from ritz.diffusion.decoding_theory import conditional_total_correlation as conditional_total_correlation
+    from ritz.diffusion.decoding_theory import list_task_accuracy as list_task_accuracy
+    from ritz.diffusion.decoding_theory import parallel_kl_bound as parallel_kl_bound
+    from ritz.diffusion.decoding_theory import total_correlation as total_correlation
+    from ritz.diffusion.parallel_decoding import Decoded as Decoded
+    from ritz.diffusion.parallel_decoding import decoding_order_correlation as decoding_order_correlation
+    from ritz.diffusion.parallel_decoding import parallel_decode as parallel_decode
+    from ritz.diffusion.parallelbench import generate_task as generate_task
+    from ritz.diffusion.parallelbench import run_benchmark as run_benchmark
+    from ritz.diffusion.parallelbench import score as score
+    from ritz.diffusion.parallelbench import tasks as tasks
+    from ritz.diffusion.unmask_strategies import Factor as Factor
+    from ritz.diffusion.unmask_strategies import FixedPartition as FixedPartition
+    from ritz.diffusion.unmask_strategies import LeftToRight as LeftToRight
+    from ritz.diffusion.unmask_strategies import RandomK as RandomK
+    from ritz.diffusion.unmask_strategies import RemaskLowest as RemaskLowest
+    from ritz.diffusion.unmask_strategies import RunningConfidence as RunningConfidence
+    from ritz.diffusion.unmask_strategies import Threshold as Threshold
+    from ritz.diffusion.unmask_strategies import TopK as TopK
+
     # Weighted particles, and changing what a model samples from
     from ritz.diffusion.feynman_kac import WeightedSamples as WeightedSamples
     from ritz.diffusion.feynman_kac import anneal as anneal
