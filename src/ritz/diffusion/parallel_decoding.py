@@ -1,8 +1,8 @@
 """One decoder for masked diffusion models, and all the usual strategies of which tokens to decode together.
 
 Kang et al., "ParallelBench: Understanding the Trade-offs of Parallel Decoding in Diffusion LLMs", ICLR 2026, arXiv:2510.04767, section 5; the
-decoding step is LLaDA's (arXiv:2502.09992, algorithm 5). In each call every masked position gets a candidate token, drawn independently of the others,
-and a confidence; a strategy says which candidates stay. Blocks are filled from left to right.
+decoding step is LLaDA's (arXiv:2502.09992, algorithm 5). In each call every masked position gets a candidate token, drawn independently of the
+others, and a confidence; a strategy says which candidates stay. Blocks are filled from left to right.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Tasks that people find trivial and whose answers hang together: where decoding in parallel shows.
 
 Kang et al., "ParallelBench: Understanding the Trade-offs of Parallel Decoding in Diffusion LLMs", ICLR 2026, arXiv:2510.04767, sections 4 and 5.
-Ten operations on a waiting line of names, latin squares, sudokus of size four, and words to be used in a sentence; each prompt has one worked example.
+Ten operations on a waiting line of names, latin squares, sudokus of size four, and words to be used in a sentence; each prompt has a worked
+example.
 An instance is a dictionary as in the released data: `input`, `answer`, `metadata`, and here also `prompt` and `reference`, an answer that scores 1.
 (The released data sorts names by the whole string, first name first.)
 """
