@@ -45,11 +45,11 @@ def test_the_bound_is_the_divergence_of_the_decoded_law(partition):
 
 
 def test_the_decoder_draws_that_law():
-    model, partition, n = TabularMaskedModel(JOINT), ((0, 2), (1, 3, 4)), 50_000
+    model, partition, n = TabularMaskedModel(JOINT), ((0, 2), (1, 3, 4)), 20_000
     masked = torch.full((n, 5), model.mask_id)
     tokens = parallel_decode(model, masked, strategy=FixedPartition(partition), temperature=1.0, generator=0).tokens
     law = torch.bincount(tokens @ torch.tensor([16, 8, 4, 2, 1]), minlength=32).double() / n
-    assert float((law - torch.from_numpy(_decoded_law(JOINT, partition)).flatten()).abs().sum()) / 2 < 0.012
+    assert float((law - torch.from_numpy(_decoded_law(JOINT, partition)).flatten()).abs().sum()) / 2 < 0.02
 
 
 def test_total_correlation_is_zero_for_independent_variables_only():

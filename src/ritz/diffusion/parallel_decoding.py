@@ -85,7 +85,8 @@ def parallel_decode(
 
     Notes
     -----
-    One softmax per step, over the eligible positions only; "entropy" and "margin" take another pass over it.
+    One softmax per step, over the eligible positions only; "entropy" and "margin" take another pass over it. One token per step and temperature 1 is
+    ancestral sampling from the model if the confidence does not look at the drawn token; "probability" does, and prefers likely draws.
 
     Examples
     --------
