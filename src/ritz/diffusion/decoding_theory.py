@@ -98,7 +98,7 @@ def parallel_kl_bound(joint, partition: Sequence[Sequence[int]], *, given: Seque
             raise ValueError(f"partition must hold non-empty sets of axes, each axis once, got {partition!r:.80}")
         total, known = total + entropies.cost(known, step), known | step
     if known != entropies.everything:
-        raise ValueError(f"partition must hold all {entropies.count} axes but the given ones, got {partition!r:.80}")
+        raise ValueError(f"partition must hold all {entropies.count} axes of joint but the given ones, got {partition!r:.80}")
     return total
 
 

@@ -152,10 +152,16 @@ def ito_log_density(
     states = array(path, "path")
     if not isinstance(states, torch.Tensor) or states.ndim < 3:
         raise ValueError(f"path must be a tensor (steps, n, *shape), got {type(path).__name__} of shape {tuple(states.shape)}")
-    steps = len(states)
+    start, steps = check_start(x_start, "x_start"), len(states)
+    if start.shape != states.shape[1:]:
+        raise ValueError(f"x_start must have the shape of a state of path, {tuple(states.shape[1:])}, got {tuple(start.shape)}")
+    if log_q_start is not None:
+        array(log_q_start, "log_q_start", shape=(len(start),))
     grid = timesteps(schedule, steps, "uniform") if times is None else to_numpy(array(times, "times", shape=(steps + 1,)))
+    if not (np.diff(grid) < 0).all() or grid[-1] <= 0:
+        raise ValueError("times must fall strictly, and stay positive: paths go from noise to data")
     levels = schedule.rho(grid).tolist()
-    density = ItoDensity(denoiser, check_start(x_start, "x_start"), levels[0], log_q_start)
+    density = ItoDensity(denoiser, start, levels[0], log_q_start)
     for y, sigma in zip(states, levels[1:]):
         density.update(y, sigma)
     return density.log_density
