@@ -68,13 +68,54 @@ if TYPE_CHECKING:
     from ritz.diffusion.sde import euler_maruyama_sample as euler_maruyama_sample
     from ritz.diffusion.sde import heun_sample as heun_sample
 
+    # Several models at once, and their log-densities on the way
+    from ritz.diffusion.superdiff import ItoDensity as ItoDensity
+    from ritz.diffusion.superdiff import SuperDiffResult as SuperDiffResult
+    from ritz.diffusion.superdiff import ito_log_density as ito_log_density
+    from ritz.diffusion.superdiff import superdiff as superdiff
+
     # Masked discrete diffusion
     from ritz.diffusion.masked import Geometric as Geometric
     from ritz.diffusion.masked import LogLinear as LogLinear
     from ritz.diffusion.masked import MaskedLanguageModel as MaskedLanguageModel
     from ritz.diffusion.masked import TabularMaskedModel as TabularMaskedModel
+    from ritz.diffusion.masked_losses import masked_diffusion_loss as masked_diffusion_loss
+    from ritz.diffusion.masked_losses import perplexity_bound as perplexity_bound
+    from ritz.diffusion.masked_sampling import MaskedSamples as MaskedSamples
+    from ritz.diffusion.masked_sampling import expected_nfe as expected_nfe
+    from ritz.diffusion.masked_sampling import sample_any_order as sample_any_order
+    from ritz.diffusion.masked_sampling import sample_masked as sample_masked
+    from ritz.diffusion.radd import RADD as RADD
 
-    # Weighted particles
+    # Decoding several tokens at once: strategies, what they cost, tasks that show it
+    from ritz.diffusion.decoding_theory import best_partition as best_partition
+    from ritz.diffusion.decoding_theory import conditional_total_correlation as conditional_total_correlation
+    from ritz.diffusion.decoding_theory import list_task_accuracy as list_task_accuracy
+    from ritz.diffusion.decoding_theory import parallel_kl_bound as parallel_kl_bound
+    from ritz.diffusion.decoding_theory import total_correlation as total_correlation
+    from ritz.diffusion.parallel_decoding import Decoded as Decoded
+    from ritz.diffusion.parallel_decoding import decoding_order_correlation as decoding_order_correlation
+    from ritz.diffusion.parallel_decoding import parallel_decode as parallel_decode
+    from ritz.diffusion.parallelbench import generate_task as generate_task
+    from ritz.diffusion.parallelbench import run_benchmark as run_benchmark
+    from ritz.diffusion.parallelbench import score as score
+    from ritz.diffusion.parallelbench import tasks as tasks
+    from ritz.diffusion.unmask_strategies import Factor as Factor
+    from ritz.diffusion.unmask_strategies import FixedPartition as FixedPartition
+    from ritz.diffusion.unmask_strategies import LeftToRight as LeftToRight
+    from ritz.diffusion.unmask_strategies import RandomK as RandomK
+    from ritz.diffusion.unmask_strategies import RemaskLowest as RemaskLowest
+    from ritz.diffusion.unmask_strategies import RunningConfidence as RunningConfidence
+    from ritz.diffusion.unmask_strategies import Threshold as Threshold
+    from ritz.diffusion.unmask_strategies import TopK as TopK
+
+    # Weighted particles, and changing what a model samples from
+    from ritz.diffusion.feynman_kac import WeightedSamples as WeightedSamples
+    from ritz.diffusion.feynman_kac import anneal as anneal
+    from ritz.diffusion.feynman_kac import fkc_sample as fkc_sample
+    from ritz.diffusion.feynman_kac import geometric_average as geometric_average
+    from ritz.diffusion.feynman_kac import product as product
+    from ritz.diffusion.feynman_kac import tilt as tilt
     from ritz.diffusion.particles import WeightedParticles as WeightedParticles
 
     # Plans with times, and the search for the best one
@@ -87,6 +128,8 @@ if TYPE_CHECKING:
     # Samplers as schedulers of `diffusers`
     from ritz.diffusion.schedulers import DCSolverScheduler as DCSolverScheduler
     from ritz.diffusion.schedulers import DEISScheduler as DEISScheduler
+    from ritz.diffusion.multi_model_schedulers import FKCScheduler as FKCScheduler
+    from ritz.diffusion.multi_model_schedulers import SuperDiffScheduler as SuperDiffScheduler
     from ritz.diffusion.schedulers import DPMSolverV3Scheduler as DPMSolverV3Scheduler
     from ritz.diffusion.schedulers import USFScheduler as USFScheduler
 

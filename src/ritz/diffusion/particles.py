@@ -69,8 +69,21 @@ class WeightedParticles(Result):
         TypeError
             If function cannot be called.
         """
-        values = self.x if function is None else check_callable(function, "function") or function(self.x)
+        values = self.values(function)
         return (per_sample(self.weights.to(values.dtype), values) * values).sum(0)
+
+    def values(self, function: Callable[[torch.Tensor], torch.Tensor] | None = None) -> torch.Tensor:
+        """``function(x)`` (n, *any), or the particles themselves.
+
+        Raises
+        ------
+        TypeError
+            If function cannot be called.
+        """
+        if function is None:
+            return self.x
+        check_callable(function, "function")
+        return function(self.x)
 
     def resample(self, scheme: Scheme = "systematic", *, generator: torch.Generator | int | None = None) -> WeightedParticles:
         """Draw n particles by their weights, with replacement; the drawn ones have equal weights.
