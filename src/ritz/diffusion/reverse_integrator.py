@@ -71,8 +71,10 @@ class ReverseIntegrator:
     ) -> torch.Tensor:
         """Return clean samples (batch, *shape) from states x at levels sigma_start (batch,)."""
         check_callable(denoiser, "denoiser")
-        x = check_start(x, "x")
-        clean = self.sampler(denoiser, x, self.levels(array(sigma_start, "sigma_start", shape=(len(x),))), generator=generator).x
+        x, sigma_start = check_start(x, "x"), array(sigma_start, "sigma_start", ndim=1)
+        if len(sigma_start) != len(x):
+            raise ValueError(f"sigma_start must have a level for each of the {len(x)} samples of x, got {len(sigma_start)}")
+        clean = self.sampler(denoiser, x, self.levels(sigma_start), generator=generator).x
         return clean if self.tweedie is None else denoiser(clean, clean.new_full((len(clean),), self.tweedie))
 
     def levels(self, sigma_start) -> np.ndarray:
