@@ -161,3 +161,10 @@ SPECIMENS = {
     "EmpiricalDenoiser": Specimen(EmpiricalDenoiser, lambda: {"data": DATA.clone()}, accepts={"data": ("more dimensions",)}),
     "EmpiricalDenoiser.sample": Specimen(EmpiricalDenoiser(DATA).sample, lambda: {"n": 3, "generator": 0}, accepts={"generator": ("none",)}),
 }
+
+
+@pytest.mark.parametrize("covariances", [COVARIANCES[:, 0, 0], COVARIANCES.diagonal(dim1=1, dim2=2), COVARIANCES])
+def test_log_densities_at_many_levels_are_those_at_each(covariances):
+    mixture = GaussianMixtureDenoiser(WEIGHTS, MEANS, covariances)
+    expected = torch.stack([mixture.log_prob(Y, float(sigma)) for sigma in SIGMA], dim=1)
+    torch.testing.assert_close(mixture.log_prob_at(Y, SIGMA), expected, rtol=1e-10, atol=1e-10)

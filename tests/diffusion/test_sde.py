@@ -14,15 +14,17 @@ from ritz.diffusion import (
     VPLinear,
     ancestral_sample,
     dpm_solver_plan,
+    dpm_solver_pp_sample,
     euler_maruyama_sample,
     heun_sample,
     multistep,
     timesteps,
+    unipc_plan,
 )
 
 MIXTURE = GaussianMixtureDenoiser(torch.tensor([0.3, 0.7]), torch.tensor([[1.0, -0.5], [-1.0, 0.8]], dtype=torch.float64), torch.tensor([0.2, 0.4]))
 SCHEDULE = EDM(sigma_min=0.02, sigma_max=20.0)
-SAMPLERS = [ancestral_sample, euler_maruyama_sample, heun_sample]
+SAMPLERS = [ancestral_sample, dpm_solver_pp_sample, euler_maruyama_sample, heun_sample]
 NOISY = [
     (ancestral_sample, {"eta": 0.7}),
     (euler_maruyama_sample, {"zeta": 1.5}),
@@ -44,6 +46,14 @@ def test_without_noise_ancestral_sampling_is_ddim():
     ours = ancestral_sample(MIXTURE, y, np.exp(-lam), eta=0.0)
     assert torch.allclose(ours.x, ddim.x, rtol=1e-12, atol=1e-13)
     assert ours.nfe == ddim.nfe == 12
+
+
+def test_dpm_solver_pp_is_the_multistep_solver_on_shared_levels():
+    lam, y = np.array([-3.0, -2.6, -1.9, -1.0, 0.4, 1.0, 2.5]), _starts(5)
+    plan = unipc_plan(6, order=2, variant="bh2", corrector=False, lower_order_final=False)
+    ours = dpm_solver_pp_sample(MIXTURE, y, np.exp(-lam))
+    assert torch.allclose(ours.x, multistep(MIXTURE, y, lam, plan).x, rtol=1e-12, atol=1e-12)
+    assert ours.nfe == 6
 
 
 def test_euler_without_noise_is_eulers_method_in_the_variance():
@@ -104,7 +114,7 @@ def test_a_step_to_zero_returns_the_denoised_state_without_noise(sample):
     assert torch.equal(result.trajectory[-1], result.x)
 
 
-@pytest.mark.parametrize(("sample", "options"), NOISY)
+@pytest.mark.parametrize(("sample", "options"), [*NOISY, (dpm_solver_pp_sample, {})])
 def test_levels_per_sample_equal_separate_runs(sample, options):
     """Without noise a batch of different levels is its samples one by one; with equal columns it is the run with shared levels, noise and all."""
     quiet = {name: 0.0 for name in options if name in ("eta", "zeta", "churn")}
@@ -188,6 +198,7 @@ def _specimen(sample, **options):
 
 SPECIMENS = {
     "ancestral_sample": _specimen(ancestral_sample, eta=0.5),
+    "dpm_solver_pp_sample": _specimen(dpm_solver_pp_sample),
     "euler_maruyama_sample": _specimen(euler_maruyama_sample, zeta=0.5),
     "heun_sample": _specimen(heun_sample, churn=1.0, churn_min=0.1, churn_max=3.0, churn_noise=1.0),
 }

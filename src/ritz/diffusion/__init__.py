@@ -24,6 +24,20 @@ if TYPE_CHECKING:
     from ritz.diffusion.schrodinger_interpolant import SchrodingerInterpolant as SchrodingerInterpolant
     from ritz.diffusion.schrodinger_interpolant import schrodinger_bridge_interpolant as schrodinger_bridge_interpolant
 
+    # Markov chains whose states are denoised
+    from ritz.diffusion.denoising_mcmc import ChainSamples as ChainSamples
+    from ritz.diffusion.denoising_mcmc import ChainState as ChainState
+    from ritz.diffusion.denoising_mcmc import DenoisingLangevinGibbs as DenoisingLangevinGibbs
+    from ritz.diffusion.denoising_mcmc import MetropolisLangevin as MetropolisLangevin
+    from ritz.diffusion.denoising_mcmc import dmcmc_transition as dmcmc_transition
+    from ritz.diffusion.denoising_mcmc import langevin_move as langevin_move
+    from ritz.diffusion.noise_posterior import AnalyticNoisePosterior as AnalyticNoisePosterior
+    from ritz.diffusion.noise_posterior import NoiseClassifier as NoiseClassifier
+    from ritz.diffusion.noise_posterior import NoiseClassifierTraining as NoiseClassifierTraining
+    from ritz.diffusion.noise_posterior import noise_level_grid as noise_level_grid
+    from ritz.diffusion.noise_posterior import train_noise_classifier as train_noise_classifier
+    from ritz.diffusion.reverse_integrator import ReverseIntegrator as ReverseIntegrator
+
     # Rare samples
     from ritz.diffusion.minority_guidance import MinorityClassifier as MinorityClassifier
     from ritz.diffusion.minority_guidance import MinorityGuidance as MinorityGuidance
@@ -65,6 +79,7 @@ if TYPE_CHECKING:
     # Stochastic samplers, and log-densities
     from ritz.diffusion.log_density import log_likelihood as log_likelihood
     from ritz.diffusion.sde import ancestral_sample as ancestral_sample
+    from ritz.diffusion.sde import dpm_solver_pp_sample as dpm_solver_pp_sample
     from ritz.diffusion.sde import euler_maruyama_sample as euler_maruyama_sample
     from ritz.diffusion.sde import heun_sample as heun_sample
 

@@ -98,6 +98,15 @@ class GaussianMixtureDenoiser:
         offset, _, total = self._terms(y, self._check(y, sigma))
         return torch.logsumexp(self._log_joint(offset, total), dim=1) - 0.5 * self.dimension * math.log(2 * math.pi)
 
+    def log_prob_at(self, y: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
+        """Return `log_prob` at each of the levels (L,), as (batch, L), by products of matrices: no array of batch x K x d x L entries is made."""
+        self._check(y, 0.0)
+        offset, variances, _ = self._terms(y, y.new_zeros(1, 1, 1))
+        total = variances[:, :, None] + sigmas.to(y) ** 2
+        quadratic = torch.einsum("bkd,kdl->blk", offset**2, 1 / total)
+        log_joint = self.weights.to(y).log() - 0.5 * (quadratic + total.log().sum(1).T)
+        return torch.logsumexp(log_joint, dim=2) - 0.5 * self.dimension * math.log(2 * math.pi)
+
     def sample(self, n: int, generator: torch.Generator | int | None = None) -> torch.Tensor:
         """Return n draws (n, d) of the clean data, in the dtype of the means.
 

@@ -5,11 +5,12 @@ denoiser D all of these equations have the marginals of the forward process:
 
     dy = (1 + zeta) / 2 s |dq| + sqrt(zeta |dq|) dW,    zeta >= 0        (zeta = 0: probability-flow ODE, 1: reverse-time SDE)
 
-A sampler takes the noise levels of its nodes, falling, as one number per node or as one column per sample: samples of a batch may start at levels of
-their own. The last level may be zero; a step to zero adds no noise.
+Beside them stands DPM-Solver++(2M), a multistep solver of the ODE. A sampler takes the noise levels of its nodes, falling, as one number per node or
+as one column per sample: samples of a batch may start at levels of their own. The last level may be zero; a step to zero adds no noise.
 
 Sources: Song et al., ICLR 2021, arXiv:2011.13456 (reverse SDE, Euler-Maruyama); Ho et al., NeurIPS 2020, arXiv:2006.11239 and Song et al., DDIM,
-ICLR 2021, arXiv:2010.02502, eq. 16 (ancestral sampling and its eta); Karras et al., NeurIPS 2022, arXiv:2206.00364, algorithm 2 (Heun with churn).
+ICLR 2021, arXiv:2010.02502, eq. 16 (ancestral sampling and its eta); Karras et al., NeurIPS 2022, arXiv:2206.00364, algorithm 2 (Heun with churn);
+Lu et al., DPM-Solver++, arXiv:2211.01095, algorithm 2.
 """
 
 from __future__ import annotations
@@ -209,6 +210,62 @@ def heun_sample(
         y, nfe = ahead, nfe + (2 if t[i].any() else 1)
         trajectory = [*trajectory, y] if keep else trajectory
     return Samples(y, nfe, torch.stack(trajectory) if keep else None)
+
+
+def dpm_solver_pp_sample(
+    denoiser: Denoiser,
+    y: torch.Tensor,
+    sigmas,
+    *,
+    keep_trajectory: bool = False,
+    generator: torch.Generator | int | None = None,
+) -> Samples:
+    """Sample with DPM-Solver++(2M): second order at one call per step, from levels that may differ within the batch.
+
+    From level s to t with ``h = log(s / t)``: ``y = t / s y + (1 - t / s) (D + (D - D_before) h / (2 h_before))``; the first step and one to zero
+    take D alone. For levels common to the batch and other orders see `dpm_solver_plan`.
+
+    Parameters
+    ----------
+    denoiser, y, sigmas, keep_trajectory
+        As in `ancestral_sample`.
+    generator : torch.Generator, int or None
+        Not used: the method is deterministic.
+
+    Returns
+    -------
+    Samples
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a bad argument, or if the denoiser returns another shape or something not finite (the message names the step).
+
+    Examples
+    --------
+    >>> from ritz.diffusion import EDM, GaussianMixtureDenoiser, timesteps
+    >>> denoiser = GaussianMixtureDenoiser([1.0], [[1.0, -1.0]], [1e-6])
+    >>> dpm_solver_pp_sample(denoiser, torch.full((1, 2), 80.0), timesteps(EDM(), 20)).x.round(decimals=1)
+    tensor([[ 1., -1.]])
+    """
+    check_callable(denoiser, "denoiser")
+    y = check_start(y, "y")
+    levels = NoiseLevels(sigmas, y)
+    ratio = levels.values[1:] / levels.values[:-1]
+    widths = -np.log(ratio, where=ratio > 0, out=np.full_like(ratio, -np.inf))
+    slope = np.zeros_like(ratio)
+    slope[1:] = 0.5 * widths[1:] / widths[:-1]
+    if levels.ends_at_zero:
+        slope[-1] = 0.0
+    before = y
+
+    def step(i: int, y: torch.Tensor, data: torch.Tensor, noise: Noise) -> torch.Tensor:
+        nonlocal before
+        ahead = data + levels.factor(slope, i) * (data - before) if slope[i].any() else data
+        before = data
+        return ahead + levels.factor(ratio, i) * (y - ahead)
+
+    return _one_call_per_step(denoiser, y, levels, step, keep_trajectory, generator)
 
 
 Noise = Callable[[], torch.Tensor]
