@@ -135,7 +135,7 @@ RATIOS = [1.0, 1.0, 0.7, 1.2, 1.0, 0.0, 1.3]
 @pytest.mark.parametrize("options", [{}, {"order": 2, "variant": "bh2", "spacing": "logsnr"}, {"dc_order": 1}, {"corrector": False}], ids=str)
 @pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction", "flow_prediction"])
 def test_a_loop_over_the_dc_scheduler_is_the_sampler(prediction_type, options):
-    renamed = {{"order": "solver_order"}.get(name, name): value for name, value in options.items()}
+    renamed = {{"order": "solver_order", "variant": "unipc_variant"}.get(name, name): value for name, value in options.items()}
     scheduler = DCSolverScheduler(prediction_type=prediction_type, flow_shift=2.0, ratios=RATIOS, **renamed)
     corrector = options.get("corrector", True)
     compensation = Compensation(RATIOS, **{name: value for name, value in options.items() if name != "corrector"})
@@ -323,7 +323,7 @@ SPECIMENS = {
             "prediction_type": "epsilon",
             "flow_shift": 1.0,
             "solver_order": 2,
-            "variant": "bh2",
+            "unipc_variant": "bh2",
             "dc_order": 2,
             "spacing": "uniform",
             "corrector": True,

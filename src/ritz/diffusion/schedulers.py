@@ -10,8 +10,8 @@ import math
 import numpy as np
 import torch
 
-from ritz.core import flag, integer, optional_import, real
-from ritz.diffusion.compensation import Compensation
+from ritz.core import choice, flag, integer, optional_import, real
+from ritz.diffusion.compensation import VARIANTS, Compensation
 from ritz.diffusion.dc_solver import CompensatedSolver, check_compensation
 from ritz.diffusion.deis import GivenNoise, calls_per_step, deis_solver, evaluation_times
 from ritz.diffusion.denoisers import noise_prediction
@@ -203,14 +203,14 @@ class DCSolverScheduler(SolverScheduler):
     ----------
     num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas, prediction_type, flow_shift
         As in `DPMSolverV3Scheduler`.
-    solver_order, variant, dc_order, spacing
-        As in `search_compensation` (solver_order is its order).
+    solver_order, unipc_variant, dc_order, spacing
+        As in `search_compensation` (solver_order is its order, unipc_variant its variant).
     corrector : bool
         As in `dc_sample`.
     ratios : list of float, optional
         The compensation ratios of the steps, for one number of steps. Without them, and without a file, this is UniPC.
     compensation_path : str, optional
-        A ``.json`` file of `Compensation.save`, whose settings take the place of solver_order, variant, dc_order and spacing.
+        A ``.json`` file of `Compensation.save`, whose settings take the place of solver_order, unipc_variant, dc_order and spacing.
 
     Raises
     ------
@@ -241,7 +241,7 @@ class DCSolverScheduler(SolverScheduler):
         prediction_type: str = "epsilon",
         flow_shift: float = 1.0,
         solver_order: int = 3,
-        variant: str = "bh1",
+        unipc_variant: str = "bh1",
         dc_order: int = 2,
         spacing: str = "uniform",
         corrector: bool = True,
@@ -250,9 +250,10 @@ class DCSolverScheduler(SolverScheduler):
     ):
         super().__init__()
         integer(solver_order, "solver_order", at_least=1, at_most=3)
+        choice(unipc_variant, "unipc_variant", VARIANTS)
         flag(corrector, "corrector")
         _check_path(compensation_path, "compensation_path")
-        self._settings = Compensation([1.0] if ratios is None else ratios, spacing, solver_order, variant, dc_order)
+        self._settings = Compensation([1.0] if ratios is None else ratios, spacing, solver_order, unipc_variant, dc_order)
         self.compensation: Compensation | None = None if ratios is None else self._settings
 
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None, compensation: Compensation | None = None) -> None:

@@ -7,7 +7,7 @@ learned to rank plans from those that were chooses which ones are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -216,7 +216,7 @@ class _Evolution:
         parents, born = self._best(list(self.scores), list(self.scores.values())), {}
         for _ in range(GENERATIONS):
             for _ in range(CHILDREN):
-                born[self._child(parents, self.scores.keys() | born.keys())] = None
+                born[self._child(parents, self.scores, born)] = None
             candidates = list(born)
             ranked = [candidates[i] for i in np.argsort(ranking.predict(candidates), kind="stable")]
             parents = ranked[: self.search.population]
@@ -226,7 +226,7 @@ class _Evolution:
     def _best(self, plans: Sequence[PlanGenes], scores: Sequence[float]) -> list[PlanGenes]:
         return [plans[i] for i in np.argsort(scores, kind="stable")[: self.search.population]]
 
-    def _child(self, parents: Sequence[PlanGenes], known) -> PlanGenes:
+    def _child(self, parents: Sequence[PlanGenes], *known: Container[PlanGenes]) -> PlanGenes:
         """A plan that is not known yet, crossed from two parents or copied from one, and mutated."""
         while True:
             child = parents[self.rng.integers(len(parents))]
@@ -234,7 +234,7 @@ class _Evolution:
             if mates and self.rng.random() < CROSSOVER:
                 child = self.variation.crossover(child, mates[self.rng.integers(len(mates))])
             child = self.variation.mutated(child, self.search.t_end_range)
-            if child not in known:
+            if not any(child in plans for plans in known):
                 return child
 
     def _score(self, plan: SamplingPlan) -> float:
