@@ -11,7 +11,7 @@ SEQUENCES, LENGTH, STEPS = 256, 128, 1024
 @benchmark
 def sampling() -> Comparison:
     torch.manual_seed(0)
-    model = RADD(64, hidden_size=64, blocks=2, heads=4, max_length=LENGTH).eval().requires_grad_(False)
+    model = RADD(32, hidden_size=32, blocks=1, heads=2, max_length=LENGTH).eval().requires_grad_(False)
     tokens = torch.full((SEQUENCES, LENGTH), model.mask_id)
     calls = round(expected_nfe(LENGTH, STEPS))
 

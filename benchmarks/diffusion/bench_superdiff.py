@@ -5,7 +5,7 @@ import torch
 from ritz.diffusion import EDM, VPLinear, euler_maruyama_sample, log_likelihood, superdiff, timesteps
 from ritz.studies.timing import Comparison, benchmark, compare
 
-STEPS, BATCH, PIXELS, WIDTH = 20, 256, 3072, 1024
+STEPS, BATCH, PIXELS, WIDTH = 10, 64, 3072, 1024
 
 
 class _Network(torch.nn.Module):
