@@ -108,7 +108,7 @@ Method = Callable[[int], torch.Tensor]
 def _measured(run: Run, mixture: GaussianMixtureDenoiser, test: torch.Tensor, noise: float, methods: Callable) -> dict[tuple, float]:
     """PSNR by operator, method and number of calls, averaged over seeds."""
     found: dict[tuple, list[float]] = {}
-    for seed in run.progress(run.seeds(3), f"noise {noise:g}"):
+    for seed in run.progress(run.seeds(2), f"noise {noise:g}"):
         for name, operator in _operators(100 + seed).items():
             problem = _problem(operator, test, noise, seed)
             fixed = {"pseudo-inverse": _flat(problem) @ torch.linalg.pinv(problem.matrix).T, "posterior mean": _oracle(mixture, problem)}
