@@ -24,6 +24,19 @@ if TYPE_CHECKING:
     from ritz.diffusion.schrodinger_interpolant import SchrodingerInterpolant as SchrodingerInterpolant
     from ritz.diffusion.schrodinger_interpolant import schrodinger_bridge_interpolant as schrodinger_bridge_interpolant
 
+    # Linear inverse problems
+    from ritz.diffusion.decomposed_diffusion_sampler import DataConsistency as DataConsistency
+    from ritz.diffusion.decomposed_diffusion_sampler import conjugate_gradient as conjugate_gradient
+    from ritz.diffusion.decomposed_diffusion_sampler import data_consistent_sample as data_consistent_sample
+    from ritz.diffusion.decomposed_diffusion_sampler import dds_sample as dds_sample
+    from ritz.diffusion.decomposed_diffusion_sampler import dds_tv3d_sample as dds_tv3d_sample
+    from ritz.diffusion.decomposed_diffusion_scheduler import DDSScheduler as DDSScheduler
+    from ritz.diffusion.measurement_operators import Blur as Blur
+    from ritz.diffusion.measurement_operators import Inpainting as Inpainting
+    from ritz.diffusion.measurement_operators import MaskedFourier as MaskedFourier
+    from ritz.diffusion.measurement_operators import MatrixMeasurements as MatrixMeasurements
+    from ritz.diffusion.measurement_operators import ParallelBeam as ParallelBeam
+
     # Markov chains whose states are denoised
     from ritz.diffusion.denoising_mcmc import ChainSamples as ChainSamples
     from ritz.diffusion.denoising_mcmc import ChainState as ChainState

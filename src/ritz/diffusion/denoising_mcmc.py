@@ -230,7 +230,7 @@ class DenoisingLangevinGibbs:
     >>> chains = DenoisingLangevinGibbs(mixture, AnalyticNoisePosterior(mixture, noise_level_grid(100)), levels=100, steps_between=3)
     >>> state = chains.init_chains(20, (2,), generator=0)
     >>> chains.sample(60, ReverseIntegrator(nodes=3), state, generator=1)
-    ChainSamples(x=float32[60, 2], nfe=18, acf=float64[2], state=ChainState(x=float32[20, 2], sigma=float32[20], nfe=77))
+    ChainSamples(x=float32[60, 2], nfe=18, acf=float64[2], state=ChainState(x=float32[20, 2], sigma=float32[20], nfe=75))
     """
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from ritz.cli.diffusion import bridge
+from ritz.cli.diffusion.invert import invert
 
 app = typer.Typer(no_args_is_help=True, help="Jobs on files of samples and diffusion models.")
 
@@ -15,3 +16,4 @@ def diffusion() -> None:
 
 
 app.add_typer(bridge.app, name="bridge")
+app.command()(invert)
