@@ -109,7 +109,8 @@ class SolverSearch:
 
     Notes
     -----
-    Cost: ``evaluations * nfe`` calls; a predictor adds about 2 s for each 100 evaluations. A plan whose samples are not finite scores infinity.
+    Cost: ``evaluations * nfe`` calls; a predictor adds 3 to 4 s of processor time for each 100 evaluations. A plan whose samples are
+    not finite scores infinity.
     Plans are multistep: orders 1 to 4, low-order estimation of the first derivative, relaxations, pseudo-correctors, analytic first steps. Steps from
     older nodes and implicit correctors, which `usf_sample` can carry out, are not searched, as in the paper.
 
