@@ -25,6 +25,6 @@ def sampling() -> Comparison:
         forward_alone,
         peer_name=f"{calls} calls of the network, the expected number",
         target=1 / 1.3,
-        pairs=3,
+        pairs=1,
         warmup=0,
     )
