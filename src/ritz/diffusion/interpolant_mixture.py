@@ -71,7 +71,7 @@ class GaussianMixtureInterpolant:
     def s(self, x: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:
         """The score, the gradient of `log_prob`."""
         pairs = _Pairs(self, x, t)
-        return -torch.einsum("np,npi->ni", pairs.responsibilities, pairs.solved).to(x)
+        return -pairs.average(pairs.precision, pairs.pull).to(x)
 
     def eta(self, x: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:
         """The denoiser E[z | x_t] = -gamma s."""
@@ -79,7 +79,7 @@ class GaussianMixtureInterpolant:
 
     def log_prob(self, x: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:
         """The log-density (batch,) of x_t."""
-        return torch.logsumexp(_Pairs(self, x, t).log_joint, dim=1).to(x)
+        return torch.logsumexp(_Pairs(self, x, t).log_joint(), dim=1).to(x)
 
     def sample(self, n: int, end: int, generator: torch.Generator | int | None = None) -> torch.Tensor:
         """Draw n points (n, d) of the first mixture (end 0) or the second (end 1)."""
@@ -94,12 +94,12 @@ class GaussianMixtureInterpolant:
     def _velocity(self, x: torch.Tensor, t: float | torch.Tensor, *, with_noise: bool) -> torch.Tensor:
         """sum_ij r_ij (m_ij' + C_ij' C_ij^-1 (x - m_ij) / 2), the noise's part of C_ij' in or out."""
         pairs = _Pairs(self, x, t)
-        slopes = pairs.mean_slopes + _applied(pairs.half_covariance_slopes(with_noise), pairs.solved)
-        return torch.einsum("np,npi->ni", pairs.responsibilities, slopes).to(x)
+        gain = pairs.half_covariance_slopes(with_noise) @ pairs.precision
+        return pairs.average(gain, (gain @ pairs.means[..., None]).squeeze(-1) - pairs.mean_slopes).to(x)
 
 
 class _Pairs:
-    """The pairs of components at points and times: arrays (batch or 1, pairs, ...)."""
+    """The pairs of components at points and times: arrays (batch or 1, pairs, ...), and points (batch, d)."""
 
     def __init__(self, mixture: GaussianMixtureInterpolant, x: torch.Tensor, t: float | torch.Tensor):
         if x.ndim != 2 or x.shape[1] != mixture.dimension:
@@ -109,19 +109,32 @@ class _Pairs:
             raise ValueError(f"t must be a number or have shape ({len(x)},), got {len(t)} times")
         if len(t) > 1 and bool((t == t[0]).all()):
             t = t[:1]
-        self.interpolant, self.t = mixture.interpolant, t
+        self.interpolant, self.t, self.x = mixture.interpolant, t, x.double()
+        self.log_weights = mixture._log_weights.to(x.device)
         (_, self.m, self.C), (_, self.n, self.D) = ([part.to(x.device) for part in end] for end in mixture._ends)
         self.alpha, self.beta = (factor.reshape(-1, 1, 1) for factor in (self.interpolant.alpha(t), self.interpolant.beta(t)))
         gamma, identity = self.interpolant.gamma(t).reshape(-1, 1, 1, 1), torch.eye(mixture.dimension).to(self.m)
-        means = self._over_pairs(self.alpha, self.m, self.beta, self.n)
-        covariances = self._over_pairs(self.alpha[..., None] ** 2, self.C, self.beta[..., None] ** 2, self.D) + gamma**2 * identity
-        precision = torch.linalg.inv(covariances)
-        offset = x.double()[:, None] - means
-        self.solved = _applied(precision, offset)
-        square = (offset * self.solved).sum(2)
-        log_normal = -0.5 * (square + torch.linalg.slogdet(covariances)[1] + mixture.dimension * math.log(2 * math.pi))
-        self.log_joint = mixture._log_weights.to(x.device) + log_normal
-        self.responsibilities = torch.softmax(self.log_joint, dim=1)
+        self.means = self._over_pairs(self.alpha, self.m, self.beta, self.n)
+        self.covariances = self._over_pairs(self.alpha[..., None] ** 2, self.C, self.beta[..., None] ** 2, self.D) + gamma**2 * identity
+        self.precision = torch.linalg.inv(self.covariances)
+        self.pull = (self.precision @ self.means[..., None]).squeeze(-1)
+
+    def log_joint(self) -> torch.Tensor:
+        """log of weight times density, (batch, pairs): a quadratic form of x, written as one product with x x^T, x and 1."""
+        d = self.x.shape[1]
+        constant = (self.means * self.pull).sum(-1) + torch.linalg.slogdet(self.covariances)[1] + d * math.log(2 * math.pi)
+        forms = torch.cat([-0.5 * self.precision.flatten(2), self.pull, (self.log_weights - 0.5 * constant)[..., None]], dim=2)
+        monomials = torch.cat([(self.x[:, :, None] * self.x[:, None, :]).flatten(1), self._with_one()], dim=1)
+        return monomials @ forms[0].T if len(forms) == 1 else torch.einsum("nf,npf->np", monomials, forms)
+
+    def average(self, gain: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
+        """sum_p r_p (gain_p x - offset_p), (batch, d), with the pairs' responsibilities r."""
+        r, maps = torch.softmax(self.log_joint(), dim=1), torch.cat([gain, -offset[..., None]], dim=3)
+        mean = (r @ maps[0].flatten(1)).reshape(len(r), *maps.shape[2:]) if len(maps) == 1 else torch.einsum("np,npij->nij", r, maps)
+        return (mean * self._with_one()[:, None]).sum(2)
+
+    def _with_one(self) -> torch.Tensor:
+        return torch.cat([self.x, torch.ones_like(self.x[:, :1])], dim=1)
 
     @property
     def mean_slopes(self) -> torch.Tensor:
@@ -141,13 +154,6 @@ class _Pairs:
         """left first_i + right second_j with the pairs (i, j) as one axis, after that of the times."""
         sums = (left * first).unsqueeze(2) + (right * second).unsqueeze(1)
         return sums.flatten(1, 2)
-
-
-def _applied(matrices: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-    """Matrices (batch or 1, pairs, d, d) times vectors (batch, pairs, d); those of one time as one product for each pair."""
-    if len(matrices) == 1:
-        return (vectors.transpose(0, 1) @ matrices[0].mT).transpose(0, 1)
-    return torch.einsum("npij,npj->npi", matrices, vectors)
 
 
 def _components(weights, means, covariances, which: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
