@@ -64,6 +64,16 @@ def test_single_precision_stays_single(name):
     assert measured.real.dtype == operator.adjoint(measured).dtype == torch.float32
 
 
+@pytest.mark.parametrize("name", sorted(set(OPERATORS) - {"scipy operator"}))
+def test_gradients_pass_through(name):
+    operator, shape = OPERATORS[name]
+    x = _normal(2, *shape).requires_grad_()
+    measured = operator.forward(x)
+    weights = _normal(*measured.shape, seed=5, dtype=measured.dtype)
+    (measured.conj() * weights).real.sum().backward()
+    torch.testing.assert_close(x.grad, operator.adjoint(weights), rtol=1e-10, atol=1e-10)
+
+
 def test_a_blur_is_the_periodic_convolution():
     kernel, x = _normal(3, 3), _normal(1, 1, 5, 6)
     padded = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="circular")

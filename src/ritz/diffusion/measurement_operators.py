@@ -8,6 +8,7 @@ have two channels, as networks take them.
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ import scipy.sparse.linalg
 import torch
 
 from ritz.core import array, integer, sparse_matrix, to_numpy
+from ritz.linalg.csr_products import multiply_vectors
 
 
 class MeasurementOperator(Protocol):
@@ -188,24 +190,17 @@ class MatrixMeasurements:
         checked = sparse_matrix(matrix, "matrix") if sparse else torch.as_tensor(array(matrix, "matrix", ndim=2))
         if checked.shape[1] != int(np.prod(self.shape)):
             raise ValueError(f"matrix must have {int(np.prod(self.shape))} columns, the numbers of a sample, got {checked.shape[1]}")
-        self._pair = (_to_torch(checked), _to_torch(checked.T.tocsr())) if sparse else (checked, checked.mT)
-        self._cast: dict[tuple, tuple[torch.Tensor, torch.Tensor]] = {}
+        product, adjoint = (_SparseRows(checked), _SparseRows(checked.T.tocsr())) if sparse else (_DenseRows(checked), _DenseRows(checked.mT))
+        self._product, self._adjoint = partial(_LinearMap.apply, product, adjoint), partial(_LinearMap.apply, adjoint, product)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the measurements (batch, rows)."""
         _check_shape(x, self.shape, "x")
-        return (self._matrices(x)[0] @ x.flatten(1).mT).mT
+        return self._product(x.flatten(1))
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """Return samples (batch, *shape)."""
-        return (self._matrices(y)[1] @ y.mT).mT.reshape(len(y), *self.shape)
-
-    def _matrices(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Matrix and transpose in x's dtype, on its device; made once."""
-        key = (x.dtype, x.device)
-        if key not in self._cast:
-            self._cast[key] = tuple(part.to(dtype=x.dtype, device=x.device) for part in self._pair)
-        return self._cast[key]
+        return self._adjoint(y).reshape(len(y), *self.shape)
 
 
 class ParallelBeam(MatrixMeasurements):
@@ -287,11 +282,54 @@ def _projections(angles: np.ndarray, size: int, detectors: int) -> scipy.sparse.
     return scipy.sparse.csr_array(entries, shape=(len(angles) * detectors, size * size))
 
 
-def _to_torch(matrix: scipy.sparse.csr_array) -> torch.Tensor:
-    parts = (torch.from_numpy(np.ascontiguousarray(part)) for part in (matrix.indptr, matrix.indices, matrix.data))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
-        return torch.sparse_csr_tensor(*parts, size=matrix.shape, check_invariants=False)
+class _LinearMap(torch.autograd.Function):
+    """A product with rows whose gradient is the adjoint's product."""
+
+    @staticmethod
+    def forward(ctx, product, adjoint, rows: torch.Tensor) -> torch.Tensor:
+        ctx.product, ctx.adjoint = product, adjoint
+        return product(rows.detach())
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor):
+        return None, None, _LinearMap.apply(ctx.adjoint, ctx.product, gradient)
+
+
+class _DenseRows:
+    """Products of a matrix with the rows of tensors, in their dtype and on their device."""
+
+    def __init__(self, matrix: torch.Tensor):
+        self._matrix = matrix
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        self._matrix = self._matrix.to(rows)
+        return rows @ self._matrix.mT
+
+
+class _SparseRows:
+    """The same for a sparse matrix: its own kernel on the CPU, torch's elsewhere. Each dtype's copy is made once."""
+
+    def __init__(self, matrix: scipy.sparse.csr_array):
+        parts = (matrix.data, matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32))
+        self._matrix = scipy.sparse.csr_array(parts, shape=matrix.shape)
+        self._copies: dict[tuple, object] = {}
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        key = (rows.dtype, rows.device)
+        if key not in self._copies:
+            self._copies[key] = self._copy(*key)
+        matrix = self._copies[key]
+        if rows.device.type == "cpu":
+            return torch.from_numpy(multiply_vectors(matrix, rows.numpy()))
+        return (matrix @ rows.mT).mT
+
+    def _copy(self, dtype: torch.dtype, device: torch.device):
+        if device.type == "cpu":
+            return self._matrix.astype(torch.empty(0, dtype=dtype).numpy().dtype)
+        parts = (torch.from_numpy(part) for part in (self._matrix.indptr, self._matrix.indices, self._matrix.data))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+            return torch.sparse_csr_tensor(*parts, size=self._matrix.shape, check_invariants=False).to(dtype=dtype, device=device)
 
 
 def _mask(mask) -> torch.Tensor:
