@@ -10,12 +10,14 @@ from specimens import Specimen
 from ritz.diffusion import (
     GaussianMixtureInterpolant,
     Interpolant,
+    TransportedSamples,
     interpolant_flow,
     interpolant_losses,
     interpolant_sde,
 )
 
 SPECIMENS = {
+    "TransportedSamples": Specimen(lambda: TransportedSamples(torch.zeros(1, 2), 3), dict),
     "interpolant_flow": Specimen(
         lambda x0, **options: interpolant_flow(zero, x0, **options),
         lambda: {

@@ -53,7 +53,7 @@ SPECIMENS = {
         lambda: {"data": _normal(8, 2), "steps": 2, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.05, "validation": 0.2},
         spare=frozenset({"data"}),
     ),
-    "MinorityTraining": Specimen(MinorityTraining, dict),
+    "MinorityTraining": Specimen(lambda: MinorityTraining(np.ones(2), 1.0, 0.5), dict),
     "MinorityGuidance": Specimen(
         lambda level, scale: MinorityGuidance(MIXTURE, _classifier(), SCHEDULE, level=level, scale=scale)(_normal(2, 2), 0.5),
         lambda: {"level": 1, "scale": 3.5},
@@ -63,7 +63,6 @@ SPECIMENS = {
         lambda: {"X": np.random.default_rng(0).normal(size=(4, 2)), "t": 0.6, "repeats": 2, "seed": 0},
     ),
 }
-del SPECIMENS["MinorityTraining"]  # a result: nobody makes one by hand
 
 
 def test_the_score_of_gaussian_data_has_its_closed_form():

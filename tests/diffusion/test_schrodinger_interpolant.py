@@ -2,15 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from specimens import Specimen
 
-from ritz.diffusion import (
-    schrodinger_bridge_interpolant,
-)
+from ritz.diffusion import SchrodingerInterpolant, schrodinger_bridge_interpolant
 
 SPECIMENS = {
+    "SchrodingerInterpolant": Specimen(lambda: SchrodingerInterpolant(torch.nn.Identity(), torch.nn.Identity(), 0.5, np.zeros(1)), dict),
     "schrodinger_bridge_interpolant": Specimen(
         lambda **options: schrodinger_bridge_interpolant(lambda n: torch.zeros(n, 1), lambda n: torch.ones(n, 1), generator=0, **options),
         lambda: {"epsilon": 0.5, "steps": 1, "drift_steps": 1, "batch_size": 4, "width": 4, "lr": 1e-3},

@@ -38,7 +38,7 @@ def _known_error(run: Run) -> None:
         return mixture.b(x, t) + AMPLITUDE * torch.sin(FREQUENCY * x)
 
     rows = []
-    count, steps = run.pick(smoke=5000, default=200_000), run.pick(smoke=50, default=400, full=1000)
+    count, steps = run.pick(smoke=5000, default=100_000, full=1_000_000), run.pick(smoke=50, default=200, full=1000)
     for seed in run.progress(run.seeds(2), "known errors"):
         start = mixture.sample(count, 0, seed)
         for epsilon in EPSILONS:
