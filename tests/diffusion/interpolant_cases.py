@@ -28,3 +28,8 @@ def mixture_between(d: int, interpolant: Interpolant) -> GaussianMixtureInterpol
     A = rng.normal(size=(2, d, d))
     second = [0.4, 0.6], 1.5 * rng.normal(size=(2, d)), 0.2 * A @ A.transpose(0, 2, 1) + 0.2 * np.eye(d)
     return GaussianMixtureInterpolant(*first, *second, interpolant)
+
+
+def case_name(part: object) -> str:
+    """The name of a path or a noise in the names of tests, the same in every process."""
+    return part if isinstance(part, str) else type(part).__name__

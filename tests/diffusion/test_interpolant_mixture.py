@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from diffusion.interpolant_cases import DOUBLE, ONE_SIDED, TWO_SIDED, mixture_between, normal
+from diffusion.interpolant_cases import DOUBLE, ONE_SIDED, TWO_SIDED, case_name, mixture_between, normal
 from specimens import Specimen
 
 from ritz.diffusion import (
@@ -28,7 +28,7 @@ SPECIMENS = {
 }
 
 
-@pytest.mark.parametrize(("path", "gamma"), [*TWO_SIDED, *ONE_SIDED], ids=str)
+@pytest.mark.parametrize(("path", "gamma"), [*TWO_SIDED, *ONE_SIDED], ids=case_name)
 def test_exact_velocity_score_and_density_belong_together(path, gamma):
     interpolant = Interpolant(path, gamma)
     mixture, x = mixture_between(2, interpolant), 1.5 * normal(20, 2)

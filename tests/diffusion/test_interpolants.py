@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from diffusion.interpolant_cases import BUMP, DOUBLE, ONE_SIDED, SQUARES, TWO_SIDED, normal, zero
+from diffusion.interpolant_cases import BUMP, DOUBLE, ONE_SIDED, SQUARES, TWO_SIDED, case_name, normal, zero
 from specimens import Specimen
 
 from ritz.diffusion import (
@@ -35,7 +35,7 @@ SPECIMENS = {
 }
 
 
-@pytest.mark.parametrize(("path", "gamma"), [*TWO_SIDED, *ONE_SIDED], ids=str)
+@pytest.mark.parametrize(("path", "gamma"), [*TWO_SIDED, *ONE_SIDED], ids=case_name)
 def test_factors_have_their_derivatives_and_ends(path, gamma):
     interpolant = Interpolant(path, gamma)
     t = torch.linspace(0.02, 0.98, 25, dtype=DOUBLE)

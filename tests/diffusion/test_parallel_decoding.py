@@ -61,7 +61,7 @@ class Fixed:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 0.6])
-@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: getattr(strategy, "__name__", str(strategy)))
 def test_a_strategy_fills_the_masks_and_nothing_else(strategy, temperature):
     tokens = torch.tensor([[MASK] * 4, [0, MASK, 2, MASK], [1, 2, 0, MASK]]).repeat(5, 1)
     result = parallel_decode(MODEL, tokens, strategy=strategy, temperature=temperature, generator=0)
@@ -87,7 +87,7 @@ ONE_PER_STEP = [
 ]
 
 
-@pytest.mark.parametrize("strategy", ONE_PER_STEP, ids=str)
+@pytest.mark.parametrize("strategy", ONE_PER_STEP, ids=lambda strategy: getattr(strategy, "__name__", str(strategy)))
 def test_one_token_per_step_is_ancestral_sampling(strategy):
     """As long as the confidence does not look at the candidate that was drawn."""
     n = 20_000
