@@ -46,7 +46,7 @@ def _known_error(run: Run) -> None:
                 _divergence(interpolant_sde(b, mixture.s, start, epsilon=epsilon, steps=steps, t_eps=1e-4, generator=seed).x[:, 0].numpy())
                 for b in (mixture.b, wrong)
             )
-            bound = AMPLITUDE**2 / (8 * epsilon) if epsilon else math.inf
+            bound = AMPLITUDE**2 / (8 * epsilon) if epsilon else "none"
             rows.append({"epsilon": epsilon, "seed": seed, "exact velocity": exact, "with the error": disturbed, "bound": bound})
     run.table("divergence of the samples from the target", rows, note="by histograms; the exact velocity's is what their noise and the steps leave")
     worst = max(row["with the error"] / row["bound"] for row in rows if row["epsilon"])
