@@ -61,6 +61,7 @@ SPECIMENS = {
     "MinorityScoreTransformer": Specimen(
         lambda X, t, repeats, seed: MinorityScoreTransformer(MIXTURE, SCHEDULE, t=t, repeats=repeats, seed=seed).fit(X).score_samples(X),
         lambda: {"X": np.random.default_rng(0).normal(size=(4, 2)), "t": 0.6, "repeats": 2, "seed": 0},
+        spare=frozenset({"X"}),  # how many columns fit, the denoiser says
     ),
 }
 
@@ -196,6 +197,8 @@ def test_what_is_refused():
     for t in (0.0, 1.0, math.nan):
         with pytest.raises(ValueError, match="t must"):
             minority_score(MIXTURE, x0, SCHEDULE, t=t)
+    with pytest.raises(ValueError, match="X must be finite"):
+        MinorityScoreTransformer(MIXTURE, SCHEDULE).score_samples(np.array([[0.0, math.nan]]))
     with pytest.raises(ValueError, match="levels must be at most the number of scores, 10"):
         minority_labels(np.arange(10), levels=11)
     with pytest.raises(ValueError, match="an output for each of the 2 levels"):

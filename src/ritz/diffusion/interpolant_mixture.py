@@ -166,7 +166,8 @@ def _components(weights, means, covariances, which: int) -> tuple[torch.Tensor, 
         raise ValueError(f"weights{which} must be positive")
     if covariances.shape not in ((len(weights),), (len(weights), d), (len(weights), d, d)):
         raise ValueError(
-            f"covs{which} must have shape (K,), (K, d) or (K, d, d) for {len(weights)} means in {d} dimensions, got {tuple(covariances.shape)}"
+        shapes = f"(K,), (K, d) or (K, d, d) for means{which} of shape {tuple(means.shape)}"
+        raise ValueError(f"covs{which} must have shape {shapes}, got {tuple(covariances.shape)}")
         )
     if covariances.ndim < 3:
         covariances = torch.diag_embed(covariances.reshape(len(weights), -1).expand(-1, d))

@@ -227,6 +227,8 @@ def pfgmpp_field(data, x: torch.Tensor, sigma: float | torch.Tensor, flow: Poiss
     _check_flow(flow)
     empirical = data if isinstance(data, EmpiricalDenoiser) else EmpiricalDenoiser(data)
     flow._check(x, sigma)
+    if empirical.shape != tuple(x.shape[1:]):
+        raise ValueError(f"data must hold samples of the shape of x, {tuple(x.shape[1:])}, got {empirical.shape}")
     if flow.is_gaussian:
         return empirical(x, sigma)
     rows = max(1, CHUNK_NUMBERS // len(empirical.data))
