@@ -165,10 +165,8 @@ def _components(weights, means, covariances, which: int) -> tuple[torch.Tensor, 
     if not bool((weights > 0).all()):
         raise ValueError(f"weights{which} must be positive")
     if covariances.shape not in ((len(weights),), (len(weights), d), (len(weights), d, d)):
-        raise ValueError(
         shapes = f"(K,), (K, d) or (K, d, d) for means{which} of shape {tuple(means.shape)}"
         raise ValueError(f"covs{which} must have shape {shapes}, got {tuple(covariances.shape)}")
-        )
     if covariances.ndim < 3:
         covariances = torch.diag_embed(covariances.reshape(len(weights), -1).expand(-1, d))
     if not torch.allclose(covariances, covariances.mT) or bool((torch.linalg.eigvalsh(covariances) <= 0).any()):
