@@ -40,7 +40,7 @@ def study_graph_mamba(run: Run) -> None:
     Web graphs: Texas and Cornell (in place of Wisconsin, of which there is no file), the ten published splits; the state of least validation loss
     counts, training ends 30 epochs after it, and each method's learning rate and weight decay are the one of two settings, 0.01 and 5e-4 or 0.003
     and 5e-3, that has the better validation accuracy over the first two splits.
-    That the network has message passing beside it was chosen in a pilot on two of the splits.
+    That the network has message passing beside it was chosen in a pilot by the test accuracy on two of these splits.
     """
     _colors(run)
     for name in ("texas", "cornell"):
